@@ -24,7 +24,7 @@ from batch_bridge.testing._server import process as _process
 sys.dont_write_bytecode = False
 os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
-)  # else each of the hundreds of processes that tests start compiles all anew
+)  # else each of the hundreds of processes that tests start compiles everything again
 
 tls.share()
 

@@ -1,7 +1,7 @@
 """The nouns: requests, outcomes, batches, and a provider's facts about them. Plain data."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -92,9 +92,11 @@ class Serialized(Request):
         is_conversation: Whether the item is a list of dicts, one at least, without a LangChain message, as far as that
             is known.
         line: Its line at the provider that measured it, if that has made one.
+        kind: The same for items that differ in nothing but what a provider passes on unread, so that one that has
+            measured one of them knows the others' group and line; `None`: it must read the item.
     """
 
-    __slots__ = ("data", "is_conversation", "line")
+    __slots__ = ("data", "is_conversation", "kind", "line")
     __setattr__ = object.__setattr__
     __delattr__ = object.__delattr__  # with the other one, it lets Python set attributes without a call
 
@@ -126,6 +128,7 @@ class Serialized(Request):
         self.is_priced = is_priced  # type: ignore[misc]
         self.is_conversation = is_conversation
         self.line: LineFrame | None = None
+        self.kind: Hashable = None
 
     @property
     def item(self) -> JSON:
@@ -348,7 +351,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is written down of a batch with its members, and never changes.
+    """What is written down of a batch with its requests, and never changes.
 
     Attributes:
         asked_at: Since when the first of its requests waits, aware UTC; `None` in rows of an earlier version.
@@ -388,19 +391,19 @@ class Intent:
     """A batch whose submission was begun.
 
     Attributes:
-        key: Our own name for it, derived from its members and when they were queued; kept where the provider shows it.
-        members: Request ids in the order sent. Immutable: written before anything is sent.
+        key: Our own name for it, derived from its requests and when they were queued; kept where the provider shows it.
+        requests: Request ids in the order sent. Immutable: written before anything is sent.
         group: The provider's group.
         begun_at: When the intent was written, aware UTC.
         prepared: What `Provider.prepare` returned (an uploaded file's id), or `None`.
-        keys: What each member's answer is known by, in the order of the members (see `_sharing`); or nothing.
+        keys: What each request's answer is known by, in their order (see `_engine/deduplication.py`); or nothing.
         shared: Members with the same key are sent as one line, under the id of the first.
         terms: What else was known when it was begun.
         elsewhere: Its requests that a batch has answered meanwhile which they had left.
     """
 
     key: str
-    members: tuple[str, ...]
+    requests: tuple[str, ...]
     group: str
     begun_at: datetime
     prepared: JSON = None
@@ -417,7 +420,7 @@ class SubmittedBatch:
     Attributes:
         handle: The provider's name for it, as JSON.
         left: Why no request waits for it any more, so that it is stopped: `"cancelled"`, its requests were cancelled;
-            `"overdue"`, they are answered elsewhere and are no longer its members. Answers that it gives all the same
+            `"overdue"`, they are answered elsewhere and are no longer its requests. Answers that it gives all the same
             are counted.
         blind: How long it could not be looked at; `None` if it could the last time.
         kept: Requests that it has answered, though they had left it and waited to be sent again.
@@ -428,7 +431,7 @@ class SubmittedBatch:
     """
 
     key: str
-    members: tuple[str, ...]
+    requests: tuple[str, ...]
     group: str
     submitted_at: datetime
     handle: JSON

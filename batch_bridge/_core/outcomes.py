@@ -187,12 +187,12 @@ def _over_budget(request_id: str, message: str, body: dict[str, JSON]) -> Budget
 
 
 def with_attempts(outcome: Outcome, attempts: tuple[Attempt, ...]) -> Outcome:
-    """Return an outcome with the tries that came before it; an answer needs none."""
+    """Return an outcome with the attempts that came before it; an answer needs none."""
     return outcome if isinstance(outcome, Succeeded) or not attempts else replace(outcome, attempts=attempts)
 
 
 def attempts_to_json(attempts: Iterable[Attempt]) -> list[JSON]:
-    """Return tries as JSON, oldest first."""
+    """Return attempts as JSON, oldest first."""
     return [
         [
             _unicode(each.batch),
@@ -206,7 +206,7 @@ def attempts_to_json(attempts: Iterable[Attempt]) -> list[JSON]:
 
 
 def attempts_from_json(rows: Any) -> tuple[Attempt, ...]:
-    """Read tries."""
+    """Read attempts."""
     return tuple(_attempt(*row) for row in rows or ())
 
 

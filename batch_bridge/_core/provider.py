@@ -48,8 +48,8 @@ class Provider(Protocol):
         """Create the batch, once, and return its handle. The provider itself never retries this."""
         ...
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Return the state of the batch, with its results if it has ended. `members` are its request ids, in order."""
+    async def poll(self, handle: JSON, requests: Sequence[str], /) -> InProgress | Ended:
+        """Return the state of the batch, with its results if it has ended. `requests` are its request ids, in order."""
         ...
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:

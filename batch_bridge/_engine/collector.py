@@ -50,7 +50,7 @@ class Collector:
         settled -= await state.till.asked_again(settled)
         unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
         found: Sequence[Waiting | Errored | Expired]
-        if not since and not state.ledger.has_tries:
+        if not since and not state.ledger.has_attempts:
             found = judge_all(state, unknown, now)
         else:
             found = [self._judge(each, since.get(each.thread, now), now) for each in unknown]

@@ -140,10 +140,10 @@ async def spread(
     told: Container[str] = (),
     group: int = GROUP,
 ) -> InProgress | Ended:
-    """Return a provider's report on a batch's lines as a report on all its members.
+    """Return a provider's report on a batch's lines as a report on all its requests.
 
     Args:
-        reply: Names lines; an id that is a member and no line was never sent, and is a stranger's.
+        reply: Names lines; an id that is a request's and no line was never sent, and is a stranger's.
         batch: The batch.
         remember: Gets the answers as they pass, the first one of each line.
         told: Requests whose answer it got before.
@@ -167,15 +167,15 @@ class _Spreading:
     def __init__(self, batch: SubmittedBatch, remember: Remember | None, told: Container[str], group: int) -> None:
         self._group = group
         self._lines = lines(batch)
-        self._members = frozenset(batch.members)
-        self._keys = dict(zip(batch.members, batch.keys, strict=True)) if remember is not None and batch.keys else {}
+        self._requests = frozenset(batch.requests)
+        self._keys = dict(zip(batch.requests, batch.keys, strict=True)) if remember is not None and batch.keys else {}
         self._remember = remember
         self._told = told
         self._seen: set[str] = set()
         self._answers: dict[str, JSON] = {}
 
     async def all(self, outcomes: AsyncIterable[IdAndOutcome]) -> AsyncIterator[IdAndOutcome]:
-        """Yield the outcomes of all members, and keep the answers, also those before the reading breaks off."""
+        """Yield the outcomes of all requests, and keep the answers, also those before the reading breaks off."""
         try:
             async for each in outcomes:
                 for pair in self.pairs(each):
@@ -188,15 +188,15 @@ class _Spreading:
         await self.flush()
 
     def pairs(self, pair: IdAndOutcome) -> Iterable[IdAndOutcome]:
-        """Return what a line's outcome is to its members."""
+        """Return what a line's outcome is to its requests."""
         line, outcome = pair
-        members = self._lines.get(line)
-        if members is None:
-            return [("" if line in self._members else line, outcome)]
+        requests = self._lines.get(line)
+        if requests is None:
+            return [("" if line in self._requests else line, outcome)]
         if line not in self._seen:
             self._seen.add(line)
             self._note(line, outcome)
-        return [(member, _own(outcome) if place else outcome) for place, member in enumerate(members)]
+        return [(request_id, _own(outcome) if place else outcome) for place, request_id in enumerate(requests)]
 
     def _note(self, line: str, outcome: Outcome) -> None:
         key = self._keys.get(line)

@@ -54,12 +54,12 @@ def judge(
     ladder = state.ladder
     if ladder is None:
         return _measured(state, request, asked_at, None)
-    tries = state.ledger.tries(request.id)
-    left = {*without, *ladder.left_by(tries)} if without or tries else frozenset[str]()
+    attempts = state.ledger.attempts(request.id)
+    left = {*without, *ladder.left_by(attempts)} if without or attempts else frozenset[str]()
     open_lanes = [lane for lane in ladder.lanes if lane.name not in left]
     if not open_lanes:
         if ladder.expires:
-            return late(tries)
+            return late(attempts)
         open_lanes = [ladder.lanes[-1]]
     return _placed(state, ladder, request, asked_at, now, open_lanes)
 
@@ -88,7 +88,7 @@ def _placed(  # noqa: PLR0917  # what `judge` knows
     chosen = judged[lane.name]
     if isinstance(chosen, Errored):
         return chosen
-    before = ladder.left_by(state.ledger.tries(request.id))
+    before = ladder.left_by(state.ledger.attempts(request.id))
     barred = tuple(each.name for each in ladder.lanes if each not in takers or each.name in before)
     return _timed(ladder, chosen._replace(barred=barred), lane, rungs, now)
 
@@ -132,10 +132,10 @@ def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
     ladder = state.ladder
     if ladder is None:
         return None if name else waiting
-    tries = state.ledger.tries(waiting.id)
-    if not (name or tries or waiting.barred or waiting.deadline or ladder.after):
+    attempts = state.ledger.attempts(waiting.id)
+    if not (name or attempts or waiting.barred or waiting.deadline or ladder.after):
         return waiting  # it waits at home, and is never late: most do, and there may be very many
-    left = ladder.left_by(tries)
+    left = ladder.left_by(attempts)
     lane = ladder.lane(name) if name else ladder.home
     lanes = [each for each in ladder.lanes if each.name not in left.union(waiting.barred)]
     if lane not in lanes or lane is None:
@@ -162,10 +162,10 @@ def _group(judged: Waiting | Errored) -> str:
     return judged.group if isinstance(judged, Waiting) else ""
 
 
-def late(tries: Sequence[Attempt]) -> Expired:
+def late(attempts: Sequence[Attempt]) -> Expired:
     """Return what a request ends with that is late, and that no other lane answers."""
-    was_sent = any(each.code == DEADLINE for each in tries)
-    return replace(LATE_IN_FLIGHT if was_sent else LATE_IN_QUEUE, attempts=tuple(tries))
+    was_sent = any(each.code == DEADLINE for each in attempts)
+    return replace(LATE_IN_FLIGHT if was_sent else LATE_IN_QUEUE, attempts=tuple(attempts))
 
 
 def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLane | None) -> Waiting | Errored:
@@ -174,7 +174,7 @@ def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLa
     try:
         measure = who.measure(request)
     except RequestRefused as error:
-        return Errored(str(error), code=error.code, attempts=state.ledger.tries(request.id))
+        return Errored(str(error), code=error.code, attempts=state.ledger.attempts(request.id))
     except Exception as error:  # a provider may be the user's code: its bug must not block other requests
         if state.notices.is_new(state.name, error):
             told = _logged.trace(error)
@@ -265,7 +265,7 @@ def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiti
     over: Counter[str] = Counter()
     for each in accepted:
         count, size = held.get(each.tenant) or queue.held(each.tenant)
-        why = None if state.ledger.tries(each.id) else limits.judge(state.name, each, count, size)
+        why = None if state.ledger.attempts(each.id) else limits.judge(state.name, each, count, size)
         if why is None:
             entering.append(each)
             held[each.tenant] = (count + 1, size + each.bytes)
@@ -298,7 +298,7 @@ def within_budget(
     for each in accepted:
         queued = queue.of_thread(each.thread) + more[each.thread]
         why = state.till.judge_count(each, requests[each.id].label, queued)
-        if why is None or state.ledger.tries(each.id):
+        if why is None or state.ledger.attempts(each.id):
             entering.append(each)
             more[each.thread] += 1
         else:
@@ -321,7 +321,7 @@ def _sample(state: State, provider: HasTokens, request: Request, measure: Measur
 
 def asked_at(state: State, request: Request, since: datetime) -> datetime:
     """Return since when a request waits, which may have been late in a process before this one."""
-    return min((each.asked_at for each in state.ledger.tries(request.id) if each.asked_at), default=since)
+    return min((each.asked_at for each in state.ledger.attempts(request.id) if each.asked_at), default=since)
 
 
 def stand_by(state: State, flight: Flight, request: Request, now: datetime) -> bool:

@@ -249,35 +249,35 @@ class Till:
     ) -> Account:
         """Reserve what a batch may cost, and return its account, which is to be written before the intent."""
         sent_before = set(again)
-        asked = list(map(requests.get, intent.members))
+        asked = list(map(requests.get, intent.requests))
         account = Account(
             intent.begun_at,
             vendor_of(provider),
             who_asked(asked),
             frozenset(
-                [place for place, each in enumerate(intent.members) if each in sent_before] if sent_before else ()
+                [place for place, each in enumerate(intent.requests) if each in sent_before] if sent_before else ()
             ),
-            tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
+            tuple(admitted.worst.get(each) for each in intent.requests) if admitted.worst else (),
             priced=frozenset([place for place, each in enumerate(asked) if each is not None and each.is_priced]),
         )
         self._know(account, intent)
-        self._note_askers(account, intent.members)
+        self._note_askers(account, intent.requests)
         self.purse.reserve(self._name, intent.key, account)
         return account
 
     def adopt(self, batch: Intent | SubmittedBatch, account: Account | None, provider: Provider) -> Account:
         """Return the account of a batch that a process before this one has begun, or an earlier version."""
-        if account is None or len(account.who) != len(batch.members):
+        if account is None or len(account.who) != len(batch.requests):
             at = batch.begun_at if isinstance(batch, Intent) else batch.submitted_at
-            account = Account(at, vendor_of(provider), (Who(),) * len(batch.members))
+            account = Account(at, vendor_of(provider), (Who(),) * len(batch.requests))
             self.purse.reserve(self._name, batch.key, account)
         account.forget_used()
         self._know(account, batch)
-        self._note_askers(account, batch.members)
+        self._note_askers(account, batch.requests)
         return account
 
     def join(self, batch: SubmittedBatch, account: Account, requests: Sequence[Request], again: Iterable[str]) -> None:
-        """Count requests that share lines of a batch on its way, as its last members; they cost nothing."""
+        """Count requests that share lines of a batch on its way, as its last requests; they cost nothing."""
         self.purse.release(self._name, batch.key)  # it is reserved again, with them
         sent_before = set(again)
         first = len(account.who)
@@ -289,11 +289,11 @@ class Till:
         self.purse.reserve(self._name, batch.key, account)
 
     def _know(self, account: Account, batch: Intent | SubmittedBatch) -> None:
-        account.know(batch.members, lines(batch) if batch.shared else batch.members)
+        account.know(batch.requests, lines(batch) if batch.shared else batch.requests)
 
-    def _note_askers(self, account: Account, members: Sequence[str]) -> None:
+    def _note_askers(self, account: Account, requests: Sequence[str]) -> None:
         if self.askers is not None:
-            self.askers.add(account, members)
+            self.askers.add(account, requests)
 
     # -- after it --------------------------------------------------------------------------------------------------
 

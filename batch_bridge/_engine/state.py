@@ -313,11 +313,11 @@ class State:
     # -- telemetry ------------------------------------------------------------------------------------------------
 
     async def begin_trace(
-        self, key: str, members: Sequence[Waiting], asked: Mapping[str, Request], provider: Provider
+        self, key: str, requests: Sequence[Waiting], asked: Mapping[str, Request], provider: Provider
     ) -> None:
         """Write down where the requests of a batch were asked, before it is begun."""
         if self.telemetry is not None:
-            await self.ledger.note_trace(key, row_of(members, asked, vendor_of(provider)))
+            await self.ledger.note_trace(key, row_of(requests, asked, vendor_of(provider)))
 
     async def end_trace(self, closed: Closed, account: Account | None) -> None:
         """Hand over a batch that has ended. Durable: a process after this one does it, if this one does not live to."""

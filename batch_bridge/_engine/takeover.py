@@ -91,11 +91,11 @@ class Takeover:
         flight.leaves_at = None if state.ladder is None else batch.leaves_at  # no lane is left to go to
         flight.stopping = batch.left != "" or flight.is_late
         if batch.left == "overdue" and not batch.moved:  # an earlier version did not write which they are
-            left = [each for each in batch.members if any(at.batch == batch.key for at in state.ledger.tries(each))]
+            left = [each for each in batch.requests if any(at.batch == batch.key for at in state.ledger.attempts(each))]
             batch = flight.batch = replace(batch, moved=tuple(left))
         if noted := (*batch.kept, *batch.gave, *batch.elsewhere):  # the process before may have died over them
             known = await state.ledger.settled(noted)
-            known |= {each for each in noted if not state.ledger.tries(each)}  # it was delivered, and is forgotten
+            known |= {each for each in noted if not state.ledger.attempts(each)}  # it was delivered, and is forgotten
             kept, gave, elsewhere = (
                 tuple(each for each in ids if each in known) for ids in (batch.kept, batch.gave, batch.elsewhere)
             )
@@ -121,7 +121,7 @@ class Takeover:
         for request_id, why in refused.items():
             flight = state.flights.of(request_id)
             if flight is None:
-                ended[request_id] = final(why, state.ledger.tries(request_id), "")
+                ended[request_id] = final(why, state.ledger.attempts(request_id), "")
             elif isinstance(flight.batch, Intent):
                 flight.refused[request_id] = why
             else:

@@ -118,9 +118,9 @@ class Telemetry(Protocol):
 _WHO: Final = "traces"
 
 
-def row_of(members: Sequence[Waiting], asked: Mapping[str, Request], vendor: str | None) -> dict[str, Any]:
+def row_of(requests: Sequence[Waiting], asked: Mapping[str, Request], vendor: str | None) -> dict[str, Any]:
     """Return the row of a batch that is about to be begun."""
-    traced = [each for each in members if each.id in asked and asked[each.id].trace]
+    traced = [each for each in requests if each.id in asked and asked[each.id].trace]
     contexts = list(dict.fromkeys(asked[each.id].trace for each in traced))
     places = {context: place for place, context in enumerate(contexts)}
     return {

@@ -70,7 +70,7 @@ def _open(flight: Flight, now: float) -> Batch:
     at = batch.submitted_at.timestamp() if isinstance(batch, SubmittedBatch) else now
     state: BatchState = "stopping" if flight.stopping else "in_flight" if is_sent else "submitting"
     lane = lane_in(batch.handle if isinstance(batch, SubmittedBatch) else batch.prepared)
-    return Batch(batch.key, "", state, None, batch.group, len(batch.members), submitted_at=at, lane=lane)
+    return Batch(batch.key, "", state, None, batch.group, len(batch.requests), submitted_at=at, lane=lane)
 
 
 def _ended(batch: Closed) -> Batch:

@@ -22,17 +22,17 @@ from batch_bridge._core.models import (
 from batch_bridge.errors import LedgerError
 
 _LISTS: Final = ("kept", "moved", "gave", "elsewhere")
-"""The requests of a batch of which something is known that its members do not tell."""
+"""The requests of a batch of which something is known that its row of requests does not tell."""
 
 
 def batch_of(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple[Intent, bool] | SubmittedBatch:
-    """Read a batch that is open, and its members; an intent comes with whether it was prepared."""
+    """Read a batch that is open, and its requests; an intent comes with whether it was prepared."""
     ids, group, at = tuple(held["ids"]), held["group"], _time(row["at"])
     keys, shared, terms = tuple(held.get("keys", ())), held.get("shared", False), _terms(held.get("terms"))
     if not (all(isinstance(each, str) for each in (*ids, *keys, group)) and isinstance(shared, bool)):
-        raise LedgerError(f"the members of batch {key!r} cannot be read; the store was damaged or edited")
+        raise LedgerError(f"the requests of batch {key!r} cannot be read; the store was damaged or edited")
     if keys and len(keys) != len(ids):
-        raise LedgerError(f"batch {key!r} has not as many keys as members; the store was damaged or edited")
+        raise LedgerError(f"batch {key!r} has not as many keys as requests; the store was damaged or edited")
     match row["stage"]:
         case "begun":
             return Intent(key, ids, group, at, None, keys, shared, terms), False

@@ -68,7 +68,7 @@ class Ledger:
 
     Attributes:
         table: Its rows; those of its owner may lie beside them.
-        aside: Batches whose members are not known, and what the provider calls them. They stay in the store.
+        aside: Batches whose requests are not known, and what the provider calls them. They stay in the store.
         held: Requests that batches may hold whose rows cannot be read, by our key of the batch: who sends them again
             may pay twice.
     """
@@ -91,7 +91,7 @@ class Ledger:
         self._outcomes = outcomes(self.table)
         self._most_closed = most_closed
         self._closed: deque[str] = deque()
-        self._tries: dict[str, tuple[Attempt, ...]] = {}
+        self._attempts: dict[str, tuple[Attempt, ...]] = {}
         self.aside: dict[str, JSON] = {}
         self.held: dict[str, frozenset[str]] = {}
 
@@ -152,41 +152,41 @@ class Ledger:
         """
         await gather(self.table.run, self.table.root)
         rows = await self.table.all("tries")
-        self._tries = dict(self.table.each("tries", rows, attempts_of))
+        self._attempts = dict(self.table.each("tries", rows, attempts_of))
 
     @property
-    def has_tries(self) -> bool:
+    def has_attempts(self) -> bool:
         """Whether anything was tried in vain, for any request."""
-        return bool(self._tries)
+        return bool(self._attempts)
 
-    def tries(self, request_id: str) -> tuple[Attempt, ...]:
+    def attempts(self, request_id: str) -> tuple[Attempt, ...]:
         """Return the failed attempts of a request, oldest first."""
-        return self._tries.get(request_id, ())
+        return self._attempts.get(request_id, ())
 
     async def tried(self, attempts: Mapping[str, Attempt]) -> None:
-        """Note tries that came to nothing, by request id. Idempotent: a request has one try in a batch."""
+        """Note attempts that came to nothing, by request id. Idempotent: a request has one attempt in a batch."""
         new = {
             request_id: attempt
             for request_id, attempt in attempts.items()
-            if all(each.batch != attempt.batch for each in self.tries(request_id))
+            if all(each.batch != attempt.batch for each in self.attempts(request_id))
         }
         await self.table.run(
             self.table.put(
-                "tries", request_id, {"tries": _outcome.attempts_to_json((*self.tries(request_id), attempt))}
+                "tries", request_id, {"tries": _outcome.attempts_to_json((*self.attempts(request_id), attempt))}
             )
             for request_id, attempt in new.items()
         )
         for request_id, attempt in new.items():
-            self._tries[request_id] = (*self.tries(request_id), attempt)
+            self._attempts[request_id] = (*self.attempts(request_id), attempt)
 
     async def forget_attempts(self, ids: Iterable[str]) -> None:
         """Delete the attempts of requests that no caller will ask for again."""
-        if not self._tries:
+        if not self._attempts:
             return
-        known = [request_id for request_id in ids if request_id in self._tries]
+        known = [request_id for request_id in ids if request_id in self._attempts]
         await self.table.run(self.table.put("tries", request_id, None) for request_id in known)
         for request_id in known:
-            self._tries.pop(request_id, None)
+            self._attempts.pop(request_id, None)
 
     # -- the queue: kept in memory by the engine, and written down only where another process may continue it ----
 
@@ -216,9 +216,9 @@ class Ledger:
     # -- batches -------------------------------------------------------------------------------------------
 
     async def begin(self, intent: Intent, money: dict[str, Any] | None = None) -> None:
-        """Write an intent: first its members and its account, then that it was begun."""
+        """Write an intent: first its requests and its account, then that it was begun."""
         account = [] if money is None else [self.table.put("money", intent.key, money)]
-        await self.table.run([self._members(intent), *account])
+        await self.table.run([self._requests_row(intent), *account])
         await self.unprepared(intent)
 
     async def unprepared(self, intent: Intent) -> None:
@@ -228,18 +228,18 @@ class Ledger:
         )
 
     async def prepared(self, intent: Intent) -> None:
-        """Write what a submission that is about to be made can be found by, and its members again."""
-        await self.table.run([self._members(intent), self._prepared(intent)])
+        """Write what a submission that is about to be made can be found by, and its requests again."""
+        await self.table.run([self._requests_row(intent), self._prepared(intent)])
 
     async def confirm(self, batch: SubmittedBatch) -> None:
-        """Write that the provider has the batch, and its members again: another process may have dropped them."""
-        await self.table.run([self._members(batch), self._submitted(batch)])
-        await self._queue.remove(batch.members)
+        """Write that the provider has the batch, and its requests again: another process may have dropped them."""
+        await self.table.run([self._requests_row(batch), self._submitted(batch)])
+        await self._queue.remove(batch.requests)
 
     async def join(self, batch: SubmittedBatch, money: dict[str, Any] | None = None) -> None:
-        """Write that requests share lines of a batch that the provider has: its new members and account."""
+        """Write that requests share lines of a batch that the provider has: its new requests and account."""
         account = [] if money is None else [self.table.put("money", batch.key, money)]
-        await self.table.run([*account, self._members(batch)])
+        await self.table.run([*account, self._requests_row(batch)])
 
     def _submitted(self, batch: SubmittedBatch) -> PutOp:
         row: dict[str, Any] = {
@@ -261,18 +261,18 @@ class Ledger:
             row["elsewhere"] = list(intent.elsewhere)
         return self.table.put("batches", intent.key, row)
 
-    def _members(self, batch: Intent | SubmittedBatch) -> PutOp:
-        members: dict[str, Any] = {"ids": list(batch.members), "group": batch.group}
+    def _requests_row(self, batch: Intent | SubmittedBatch) -> PutOp:
+        requests: dict[str, Any] = {"ids": list(batch.requests), "group": batch.group}
         if batch.keys:
-            members |= {"keys": list(batch.keys), "shared": batch.shared}
+            requests |= {"keys": list(batch.keys), "shared": batch.shared}
         if batch.terms != Terms():
-            members["terms"] = terms_row(batch.terms)
-        return self.table.put("members", batch.key, members)
+            requests["terms"] = terms_row(batch.terms)
+        return self.table.put("members", batch.key, requests)
 
     async def mark(self, *batches: Intent | SubmittedBatch) -> None:
         """Write in one step what has changed: no request waits for a batch any more, or it cannot be looked at.
 
-        If one is overdue, its members are free from now on. An intent is one that may have been submitted.
+        If one is overdue, its requests are free from now on. An intent is one that may have been submitted.
         """
         await self.table.run(
             [self._prepared(each) if isinstance(each, Intent) else self._submitted(each) for each in batches]
@@ -337,7 +337,7 @@ class Ledger:
             closed: Our keys of the batches whose summaries are written; an account that is no batch's goes with the
                 halves. `None`: all accounts stay.
         """
-        rows = await self.table.all("batches")  # before their members: those of a batch are there before it is
+        rows = await self.table.all("batches")  # before their requests: those of a batch are there before it is
         if tidy:
             held_by = dict(await self.table.all("members"))
             await self._tidy(dict(rows), held_by, closed)
@@ -356,9 +356,9 @@ class Ledger:
         self.held = {key: await self._open_in(held_by.get(key)) for key in unread}
         return found
 
-    async def _open_in(self, members: Mapping[str, Any] | None) -> frozenset[str]:
+    async def _open_in(self, requests: Mapping[str, Any] | None) -> frozenset[str]:
         """Return what a batch may hold whose row cannot be read: it may have been paid for."""
-        ids = members.get("ids") if members is not None else None
+        ids = requests.get("ids") if requests is not None else None
         named = [each for each in ids if is_request_id(each)] if isinstance(ids, list) else []
         return frozenset(named) - await self.settled(named)
 
@@ -377,13 +377,13 @@ class Ledger:
         return ids
 
     async def _tidy(
-        self, batches: Mapping[str, Mapping[str, Any]], members: Iterable[str], closed: Collection[str] | None
+        self, batches: Mapping[str, Mapping[str, Any]], requests: Iterable[str], closed: Collection[str] | None
     ) -> None:
         """Delete what a process left that died while it began or closed a batch.
 
-        If another process begins a batch meanwhile, it writes its members again before it sends.
+        If another process begins a batch meanwhile, it writes its requests again before it sends.
         """
-        held = set(members)
+        held = set(requests)
         alone = [key for key in held if key not in batches]
         sent = alone if closed is None else closed
         await self.table.run(self.table.put("money", key, None) for key in alone if key not in sent)
@@ -392,7 +392,7 @@ class Ledger:
         await self.table.run(self.table.put("batches", key, None) for key in half)
 
     def _set_aside(self, key: str, row: Mapping[str, Any]) -> None:
-        """Leave a batch with unknown members as it is; its callers ask for its requests again."""
+        """Leave a batch with unknown requests as it is; its callers ask for its requests again."""
         if row.get("stage") == "begun":
             return  # nothing was sent
         if key not in self.aside:

@@ -34,7 +34,7 @@ STORE_PATIENCE: Final = timedelta(minutes=5)
 """How long a call of a store is tried again before its error ends the run: a database restarts in less."""
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 5.0
-"""Seconds between two tries; each pause doubles the one before."""
+"""Seconds between two attempts; each pause doubles the one before."""
 _LAST: Final = 1.0
 """Seconds that are left for calls that fail while their host closes."""
 _BUGS: Final = (
@@ -56,6 +56,8 @@ _REFUSALS: Final = frozenset(
 """The same in databases, by the names that PEP 249 gives to them, or psycopg: of what is too long for an index."""
 _CALLS: Final = ("aget_tuple", "aput", "aput_writes", "adelete_thread")
 """What LangGraph and a Runner call of a checkpointer, and is tried again; a listing is not."""
+_LOOKED_AT: Final = "aput_writes"
+"""The one of them whose signature LangGraph looks at in each run: that of a bound method is made anew each time."""
 
 
 class Patience:
@@ -219,10 +221,12 @@ def patient_saver(saver: BaseCheckpointSaver[Any], patience: Patience) -> BaseCh
     if kind is InMemorySaver or not hasattr(saver, "__dict__"):
         return saver
     calls = {name: _tried_again(getattr(kind, name), patience) for name in _CALLS}
-    patient: BaseCheckpointSaver[Any] = object.__new__(
-        type(kind.__name__, (kind,), {**calls, "__module__": kind.__module__})
-    )
+    twin = type(kind.__name__, (kind,), {**calls, "__module__": kind.__module__})
+    patient: BaseCheckpointSaver[Any] = object.__new__(twin)
     patient.__dict__ = saver.__dict__  # what the one learns, the other knows
+    put_writes: Any = functools.partial(calls[_LOOKED_AT], patient)
+    put_writes.__signature__ = inspect.signature(getattr(patient, _LOOKED_AT))
+    setattr(twin, _LOOKED_AT, put_writes)
     return patient
 
 
@@ -234,7 +238,6 @@ def _tried_again(function: Callable[..., Awaitable[T]], patience: Patience) -> C
         except Exception as error:  # noqa: BLE001  # as in `call`
             return await patience.again(lambda: function(*arguments, **named), error)
 
-    call.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # LangGraph looks at it in each run
     return call
 
 

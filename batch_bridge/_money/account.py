@@ -5,14 +5,14 @@ The row of a batch, or of a request that no batch held because a cache knew its 
     at        when it was begun, seconds since the epoch
     vendor    whose prices they are; absent where that is not known
     who       [thread, run, label, tenant] of those who asked, without what is empty at the end
-    of        for each member of the batch, in its order, which of `who` has asked for it
-    again     places of the members that an earlier batch held without success
-    priced    places of the members whose answers tell what was paid for them
-    worst     for each member what may be spent on it at most, in steps of `STEP`; `null` where no price is known
+    of        for each request of the batch, in its order, which of `who` has asked for it
+    again     places of the requests that an earlier batch held without success
+    priced    places of the requests whose answers tell what was paid for them
+    worst     for each request what may be spent on it at most, in steps of `STEP`; `null` where no price is known
     lane      "batch" or "realtime"; from here on written when the batch is closed
     models    [model, tier] of the answers
-    lines     [place, kind, which of `models`, tokens …] of each member that was answered
-    ended     places of the members that have not succeeded, by how they ended; under "" those that were sent on
+    lines     [place, kind, which of `models`, tokens …] of each request that was answered
+    ended     places of the requests that have not succeeded, by how they ended; under "" those that were sent on
 
 Prices are not written down: the row says what was used, once, and a receipt prices it.
 """
@@ -131,13 +131,13 @@ class Account:
     Attributes:
         at: When it was begun, aware UTC.
         vendor: The vendor of these prices.
-        who: The asker of each member, in their order.
-        again: Places of members that an earlier batch has held.
-        worst: What may be spent on each member; empty where nothing is reserved.
-        priced: Places of members whose answers tell what was paid for them.
+        who: The asker of each request, in their order.
+        again: Places of requests that an earlier batch has held.
+        worst: What may be spent on each request; empty where nothing is reserved.
+        priced: Places of requests whose answers tell what was paid for them.
         lane: How it was answered; empty until it is closed.
         way: How it is answered, once that is known; not written down.
-        ended: How members have ended here, by place; one that was sent on to another batch has not.
+        ended: How requests have ended here, by place; one that was sent on to another batch has not.
     """
 
     at: datetime
@@ -154,16 +154,16 @@ class Account:
     _lines: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by place, as in the row: ints cost little
     _models: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def know(self, members: Sequence[str], billed: Iterable[str]) -> None:
+    def know(self, requests: Sequence[str], billed: Iterable[str]) -> None:
         """Set which requests these are, and which of them are lines that the provider bills."""
-        self._places = {member: place for place, member in enumerate(members)}
-        self._free = frozenset() if billed is members else frozenset(self._places.keys() - set(billed))
+        self._places = {request_id: place for place, request_id in enumerate(requests)}
+        self._free = frozenset() if billed is requests else frozenset(self._places.keys() - set(billed))
 
     def note(self, outcomes: Iterable[tuple[str, Outcome]], asked: str = "") -> None:
-        """Note what members' answers used. The first one of each counts; what was not answered is not noted.
+        """Note what requests' answers used. The first one of each counts; what was not answered is not noted.
 
         Args:
-            outcomes: What the provider has reported of members.
+            outcomes: What the provider has reported of requests.
             asked: The model that was asked, where the answer does not name one.
         """
         places, lines, free = self._places, self._lines, self._free
@@ -202,26 +202,26 @@ class Account:
         self._lines[place] = (place, _KINDS.index(kind), number, *used.tokens.to_list())
 
     def forget_used(self) -> None:
-        """Let go of what members used: it is read again."""
+        """Let go of what requests used: it is read again."""
         self._lines.clear()
         self._models.clear()
 
     def paid(self, request_id: str, prices: Prices) -> Decimal | None:
-        """Return the cost of a member that asked for it; `None` for others, and if it is not known."""
+        """Return the cost of a request that asked for it; `None` for others, and if it is not known."""
         place = self._places.get(request_id)
         if place is None or place not in self.priced or place not in self._lines:
             return None
         return self._line(place).charge(prices).paid
 
     def end(self, request_id: str, kind: str) -> None:
-        """Note how a member has ended. Done twice, it changes nothing."""
+        """Note how a request has ended. Done twice, it changes nothing."""
         if (place := self._places.get(request_id)) is not None:
             self.ended[place] = kind
 
     def end_well(self, request_ids: Iterable[str]) -> None:
-        """Note that members were answered. Done twice, it changes nothing."""
+        """Note that requests were answered. Done twice, it changes nothing."""
         well = dict.fromkeys(map(self._places.get, request_ids), _WELL)
-        well.pop(None, None)  # who is no member
+        well.pop(None, None)  # who is no request
         self.ended.update(well)  # type: ignore[arg-type]
 
     def forget(self, threads: Container[str], tenants: Container[str]) -> None:
@@ -246,12 +246,12 @@ class Account:
         return sums
 
     def each(self) -> Iterable[AccountLine]:
-        """Return a line for each member that was answered."""
+        """Return a line for each request that was answered."""
         for place in sorted(self._lines):
             yield self._line(place)
 
     def usage(self) -> Usage | None:
-        """Return what its members used together, as far as their answers say; `None` if none does."""
+        """Return what its requests used together, as far as their answers say; `None` if none does."""
         billed = [line for line in self.each() if line.kind == "billed"]
         if not billed:
             return None
@@ -265,7 +265,7 @@ class Account:
         )
 
     def of(self, places: Iterable[int]) -> Iterable[AccountLine]:
-        """Return a line for each of these members that was answered."""
+        """Return a line for each of these requests that was answered."""
         return (self._line(place) for place in places if place in self._lines)
 
     def _line(self, place: int) -> AccountLine:
@@ -278,7 +278,7 @@ class Account:
 
     @property
     def _have_one_asker(self) -> bool:
-        """Whether all members were asked for by the same one."""
+        """Whether all requests were asked for by the same one."""
         return bool(self.who) and self.who.count(self.who[0]) == len(self.who)
 
     def to_row(self) -> dict[str, Any]:

@@ -11,10 +11,10 @@ class Askers:
     def __init__(self) -> None:
         self._places: dict[str, list[tuple[Account, int]]] = {}
 
-    def add(self, account: Account, members: Sequence[str] = ()) -> None:
-        """Note whose an account is; `members` are its requests, where they are known."""
+    def add(self, account: Account, requests: Sequence[str] = ()) -> None:
+        """Note whose an account is; `requests` are the ids of its requests, where they are known."""
         for place, who in enumerate(account.who):
-            asker = who.thread or (members[place] if place < len(members) else "")
+            asker = who.thread or (requests[place] if place < len(requests) else "")
             if asker:
                 self._places.setdefault(asker, []).append((account, place))
 

@@ -31,9 +31,9 @@ logger = logging.getLogger("batch_bridge")
 _KIND: Final = 0x6262
 """The first half of our advisory locks."""
 _LOOK: Final = 0.5
-"""Seconds between two tries to get the lock: a take-over after a death takes so long."""
+"""Seconds between two attempts to get the lock: a take-over after a death takes so long."""
 _LOOKS: Final = 4
-"""Tries to one look at the holder's leases: they show in seconds what the lock shows at once."""
+"""Attempts to one look at the holder's leases: they show in seconds what the lock shows at once."""
 _TERM: Final = 15.0
 """Seconds after which a lease that stands still is taken for that of a holder that hangs."""
 _BEAT: Final = 2.0

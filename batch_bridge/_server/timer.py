@@ -16,7 +16,7 @@ logger = logger_of(__name__)
 _INSURANCE = timedelta(minutes=5)
 """A tick that is asked for beforehand, in case that this one ends without asking for the next."""
 _PAUSES = (1, 4, 15, 60, 60, 120, 120, 240, 300)
-"""Seconds between two tries."""
+"""Seconds between two attempts."""
 _REFUSALS = 4
 """How often a server is asked again that refuses."""
 

@@ -16,7 +16,7 @@ from batch_bridge._cache import ResponseCache
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Duration, Within, duration
 from batch_bridge._core.json import messages as _messages
-from batch_bridge._core.json.json_values import dumps
+from batch_bridge._core.json.json_values import Written, dumps
 from batch_bridge._core.models import JSON, Outcome, Request, Serialized, Succeeded
 from batch_bridge._core.payload.trace_context import current as current_trace
 from batch_bridge._core.policy.flush_policy import FlushPolicy, QueueSummary
@@ -536,9 +536,10 @@ class Batcher(Generic[ItemT, AnswerT]):
             wants_cost = is_priced or (
                 not is_conversation and _messages.may_hold_messages(data) and _messages.has_messages(item)
             )
-            requests.append(
-                Serialized(request_id, "", data, "", "", within, "", "", trace, wants_cost, is_conversation)
-            )
+            request = Serialized(request_id, "", data, "", "", within, "", "", trace, wants_cost, is_conversation)
+            if type(item) is Written:
+                request.kind = item.kind
+            requests.append(request)
         return requests
 
     def _name(

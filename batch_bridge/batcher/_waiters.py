@@ -33,6 +33,11 @@ class Waiters:
         """The requests that are waited for."""
         return list(self._submissions)
 
+    def waited_for(self, request_ids: Iterable[str]) -> list[str]:
+        """Return those of some requests that are waited for, in their order."""
+        submissions = self._submissions
+        return [each for each in request_ids if each in submissions]
+
     def add(self, submission: Submission) -> None:
         """Have a submission wait for the outcomes of all its requests."""
         self._submissions.update(dict.fromkeys(submission.places, submission))

@@ -516,7 +516,7 @@ class Worker:
 
     def _settled(self, request_ids: Iterable[str]) -> None:
         ended = tuple(request_ids)
-        wanted = [request_id for request_id in ended if request_id in self._waiters]
+        wanted = self._waiters.waited_for(ended)
         if wanted:
             if self._peek:
                 self._ready.update(wanted)

@@ -98,9 +98,9 @@ class ModeSwitch:
         """Send the batch the way that was chosen."""
         return await self._way(prepared).submit(key, requests, prepared)
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def poll(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         """See `Provider`."""
-        return await self._way(handle).poll(handle, members)
+        return await self._way(handle).poll(handle, requests)
 
     def hurry(self, handle: JSON) -> None:
         """Notify a batch's provider of news about it, if it wants notifications."""

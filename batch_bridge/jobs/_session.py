@@ -330,9 +330,9 @@ class JobsSession:
                 case SubmittedBatch() as batch:
                     done = self._done.get(batch.key)
                     shown = self._engine.shown(batch)
-                    batches[batch.key] = BatchStatus(batch.key, "in_flight", shown, len(batch.members), done)
+                    batches[batch.key] = BatchStatus(batch.key, "in_flight", shown, len(batch.requests), done)
                 case (Intent() as intent, _):
-                    batches[intent.key] = BatchStatus(intent.key, "submitting", None, len(intent.members))
+                    batches[intent.key] = BatchStatus(intent.key, "submitting", None, len(intent.requests))
         return tuple(batches[key] for key in job.batches if key in batches)
 
     def _listen(self, event: Event) -> None:

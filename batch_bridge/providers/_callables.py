@@ -81,7 +81,7 @@ class CallableProvider:
             )
         return with_ids(_handle(handle, "submit"), ids)
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def poll(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         """Call the user's `poll` and judge what it returned.
 
         Raises:
@@ -89,7 +89,7 @@ class CallableProvider:
             Exception: Whatever `poll` has raised: `BatchFailed` ends the batch, all else means that it could not look.
         """
         own, ids = split_handle(handle)
-        return _judge(await _call(self._poll, own), members, ids)
+        return _judge(await _call(self._poll, own), requests, ids)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """Ask the user's `find`, if there is one."""
@@ -167,7 +167,7 @@ def _plain(function: Callable[..., Any], *arguments: object) -> Any:
         raise RuntimeError(f"{function!r} raised StopIteration; does it call next() on something empty?") from error
 
 
-def _judge(result: object, members: Sequence[str], ids: Ids | None) -> InProgress | Ended:
+def _judge(result: object, requests: Sequence[str], ids: Ids | None) -> InProgress | Ended:
     match result:
         case None:
             return InProgress()
@@ -177,16 +177,16 @@ def _judge(result: object, members: Sequence[str], ids: Ids | None) -> InProgres
                 failed = Errored(str(result), code=result.code)
             return Ended(nothing(), missing=failed)
         case list() | tuple():
-            if len(result) != len(members):
+            if len(result) != len(requests):
                 raise _bad(
-                    f"{len(result)} results for a batch of {len(members)} requests; a list must be as long as the "
+                    f"{len(result)} results for a batch of {len(requests)} requests; a list must be as long as the "
                     "batch and in its order, with an exception for an item that failed"
                 )
-            return Ended(_pairs(_readable(dict(enumerate(result))), members), missing=Errored("unreachable"))
+            return Ended(_pairs(_readable(dict(enumerate(result))), requests), missing=Errored("unreachable"))
         case Mapping() if not result:
             raise _bad("an empty dict; return None while the batch runs")
         case Mapping():
-            return _mapped(result, members, ids)
+            return _mapped(result, requests, ids)
         case _:
             raise _bad(
                 f"a {type(result).__name__}; return None while the batch runs, then a list in the order of the items, "
@@ -194,15 +194,15 @@ def _judge(result: object, members: Sequence[str], ids: Ids | None) -> InProgres
             )
 
 
-def _mapped(result: Mapping[Any, object], members: Sequence[str], ids: Ids | None) -> Ended:
+def _mapped(result: Mapping[Any, object], requests: Sequence[str], ids: Ids | None) -> Ended:
     try:
-        by_position = positions(result, len(members), ids)
+        by_position = positions(result, len(requests), ids)
     except ValueError as error:
         raise _bad(f"a dict that cannot be read: {error}", logged="a dict whose keys cannot be read") from error
     return Ended(
-        _pairs(_readable(by_position), members),
+        _pairs(_readable(by_position), requests),
         missing=Errored(
-            f"poll() returned a dict of {len(result)} results for {len(members)} requests, without this request's "
+            f"poll() returned a dict of {len(result)} results for {len(requests)} requests, without this request's "
             "position or id; return an exception in its place if it failed",
             code="missing_result",
             retryable=True,

@@ -25,7 +25,7 @@ from batch_bridge.runner._options import InvokeOptions, StreamOptions, full_conf
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._settings import PLAIN, RunTraits
-from batch_bridge.runner._submitted import Aside, Load, SubmittedRun
+from batch_bridge.runner._submitted import Load, SetAside, SubmittedRun
 from batch_bridge.runner._threads.stream import StreamChunk
 
 MAX_CONCURRENCY: Final = 64
@@ -176,7 +176,7 @@ class Calls:
             async with self._shown(session, call, total):
                 async for pair in call.results():
                     index, result = pair
-                    if listeners is not None and not isinstance(result, Pending | StreamChunk | Aside):
+                    if listeners is not None and not isinstance(result, Pending | StreamChunk | SetAside):
                         cost = await session.cost_of(call.thread_id(index))
                         place = 0 if call.is_one else index  # threads of no run have no place among others
                         listeners.item(place, result.error if isinstance(result, Failed) else result, cost)

@@ -19,7 +19,7 @@ from batch_bridge.runner._calls import Calls
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._settings import RunTraits
-from batch_bridge.runner._submitted import Aside, Submitted, SubmittedRun
+from batch_bridge.runner._submitted import SetAside, SubmittedRun, SubmittedThread
 from batch_bridge.runner._threads.recovery import DIGEST, digest_of, mismatch
 
 logger = logger_of(__name__)
@@ -62,7 +62,7 @@ class Submissions:
         self._saver = saver
         self._calls = calls
         self._context = contextvars.copy_context()  # no request's own
-        self._live: dict[str, Submitted] = {}
+        self._live: dict[str, SubmittedThread] = {}
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         """What callers wait for, by thread: its outcome."""
         self._call: SubmittedRun | None = None
@@ -164,9 +164,9 @@ class Submissions:
     def _start(self, thread_id: str, row: dict[str, Any], *, is_left: bool = True, is_new: bool = False) -> None:
         """Drive a thread. With `is_left` its row was there before, and the thread may have moved on since."""
         self._stopped.discard(thread_id)
-        held = row if len(self._live) < _AT_HAND else None
+        held = row if self._call is None or self._call.backlog < _AT_HAND else None
         context = contextvars.copy_context()
-        submitted = Submitted(thread_id, row["digest"], context, held, is_left=is_left, is_new=is_new)
+        submitted = SubmittedThread(thread_id, row["digest"], context, held, is_left=is_left, is_new=is_new)
         self._live[thread_id] = submitted
         if self._call is not None and not self._call.is_over:
             self._call.add(submitted)
@@ -180,13 +180,13 @@ class Submissions:
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
-    async def _load(self, submitted: Submitted) -> tuple[Any, RunnableConfig]:
+    async def _load(self, submitted: SubmittedThread) -> tuple[Any, RunnableConfig]:
         """Return what a thread was given, and its config."""
         row = await self._row_of(submitted)
         given = self._saver.serde.loads_typed((row["kind"], base64.b64decode(row["data"])))
         return given["input"], full_config(given["config"])
 
-    async def _row_of(self, submitted: Submitted) -> dict[str, Any]:
+    async def _row_of(self, submitted: SubmittedThread) -> dict[str, Any]:
         if submitted.row is not None:
             return submitted.row
         (item,) = await self._rows.abatch([GetOp(self._namespace, submitted.thread_id)])
@@ -214,10 +214,10 @@ class Submissions:
                 for submitted in call.given:
                     self._stop(submitted, error)
 
-    def _settle(self, submitted: Submitted, result: Any) -> None:
+    def _settle(self, submitted: SubmittedThread, result: Any) -> None:
         if isinstance(result, Failed):
             self._do(self._fail(submitted, result.error), "submitted thread that has failed")
-        elif not isinstance(result, Aside):
+        elif not isinstance(result, SetAside):
             self._end(submitted, result)
         elif result.error is None:
             self._do(self._join(submitted), "submitted thread that another call drives")
@@ -226,7 +226,7 @@ class Submissions:
         else:
             self._stop(submitted, result.error)
 
-    async def _join(self, submitted: Submitted) -> None:
+    async def _join(self, submitted: SubmittedThread) -> None:
         """Wait for another call that drives a thread, and continue it if that is cancelled."""
         try:
             value, config = await self._load(submitted)
@@ -234,10 +234,10 @@ class Submissions:
             named = cast("RunnableConfig", {**config, "configurable": configurable})
             result = await self._calls.one(value, named, None, {}, RunTraits(is_again=True))
         except Exception as error:  # noqa: BLE001  # those who wait for it get it
-            result = Aside(error)
+            result = SetAside(error)
         self._settle(submitted, result)
 
-    async def _fail(self, submitted: Submitted, error: Exception) -> None:
+    async def _fail(self, submitted: SubmittedThread, error: Exception) -> None:
         """Write down that a thread has failed, and tell it."""
         try:
             told = {**await self._row_of(submitted), "error": f"{type(error).__name__}: {error}"}
@@ -246,7 +246,7 @@ class Submissions:
             error = failed
         self._stop(submitted, error)
 
-    def _stop(self, submitted: Submitted, error: Exception) -> None:
+    def _stop(self, submitted: SubmittedThread, error: Exception) -> None:
         """Drive a thread no more. Its row stays."""
         thread_id = submitted.thread_id
         self._live.pop(thread_id, None)
@@ -257,7 +257,7 @@ class Submissions:
             waiting.set_exception(error)
             waiting.exception()  # it may be that nobody waits any more
 
-    def _end(self, submitted: Submitted, result: Any) -> None:
+    def _end(self, submitted: SubmittedThread, result: Any) -> None:
         """Hand out a thread's result, and have its row deleted."""
         thread_id = submitted.thread_id
         self._live.pop(thread_id, None)

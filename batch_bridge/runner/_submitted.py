@@ -15,7 +15,7 @@ from batch_bridge.runner._threads.thread import Thread
 
 
 @dataclass(slots=True, eq=False)
-class Submitted:
+class SubmittedThread:
     """A thread that was submitted and has not ended. What it was given is in its row.
 
     Attributes:
@@ -38,7 +38,7 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class SetAside:
     """In the place of the result of a thread that this call does not drive to its end.
 
     Attributes:
@@ -48,7 +48,7 @@ class Aside:
     error: Exception | None
 
 
-Load = Callable[[Submitted], Awaitable[tuple[Any, RunnableConfig]]]
+Load = Callable[[SubmittedThread], Awaitable[tuple[Any, RunnableConfig]]]
 
 
 class SubmittedRun(Run):
@@ -71,7 +71,7 @@ class SubmittedRun(Run):
         self._load = load
         self._count = count
         self._added = 0
-        self._given: dict[int, Submitted] = {}
+        self._given: dict[int, SubmittedThread] = {}
 
     @property
     def is_over(self) -> bool:
@@ -79,11 +79,16 @@ class SubmittedRun(Run):
         return self._inputs is None or self._feed.is_over
 
     @property
-    def given(self) -> list[Submitted]:
+    def backlog(self) -> int:
+        """How many threads wait to begin."""
+        return len(self._feed)
+
+    @property
+    def given(self) -> list[SubmittedThread]:
         """The threads that have not ended, in order."""
         return list(self._given.values())
 
-    def add(self, submitted: Submitted) -> None:
+    def add(self, submitted: SubmittedThread) -> None:
         """Run a thread, when there is room."""
         self._given[self._added] = submitted
         self._feed.put(submitted)
@@ -95,7 +100,7 @@ class SubmittedRun(Run):
             if len(self._feed):
                 submitted.is_new = False  # by the time it begins, another call may have run it
 
-    def take(self, index: int) -> Submitted:
+    def take(self, index: int) -> SubmittedThread:
         """Return the thread that a result is of, and forget it."""
         return self._given.pop(index)
 
@@ -128,7 +133,7 @@ class SubmittedRun(Run):
         self._spawn(self._begin_submitted, thread, submitted)
         return True
 
-    async def _begin_submitted(self, thread: Thread, submitted: Submitted) -> None:
+    async def _begin_submitted(self, thread: Thread, submitted: SubmittedThread) -> None:
         value, submitted.config = await self._load(submitted)
         submitted.row = None
         await self._begin(thread, value, is_new=submitted.is_new)
@@ -137,7 +142,7 @@ class SubmittedRun(Run):
         if self.total is not None:
             self.total -= 1
         self._count(-1)
-        self._results.put_nowait((index, Aside(None)))
+        self._results.put_nowait((index, SetAside(None)))
         self._end_if_idle()
 
     def _end(self, thread: Thread, result: Any) -> None:
@@ -152,7 +157,7 @@ class SubmittedRun(Run):
         for joined in self._joined.pop(thread.id, ()):
             joined.cancel()  # who waits for it continues the thread
         self.live -= 1
-        self._results.put_nowait((thread.index, Aside(error)))
+        self._results.put_nowait((thread.index, SetAside(error)))
         self._end_if_idle()
         return True
 

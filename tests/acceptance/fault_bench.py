@@ -87,15 +87,15 @@ def check_page(mark: str, rows: list[str], test: str, *, is_whole: bool, at: int
     shown, end, after = rest.partition(f"\n<!-- {mark}: end -->")
     assert begin, f"{PAGE.name} has no table {mark!r}"
     assert end, f"{PAGE.name} has no table {mark!r}"
-    anew = f"write it anew with: UPDATE_DOCS=1 pytest --all tests/acceptance/{Path(test).name}"
+    advice = f"rewrite it with: UPDATE_DOCS=1 pytest --all tests/acceptance/{Path(test).name}"
     if not is_whole:
         known = [_cells(line, at) for line in shown.splitlines()]
         missing = [row for row in rows if not any(_is_part(_cells(row, at), each) for each in known)]
-        assert missing == [], f"{PAGE.name} does not show these rows; {anew}"
+        assert missing == [], f"{PAGE.name} does not show these rows; {advice}"
     elif os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(before + begin + table + end + after, encoding="utf-8")
     else:
-        assert shown == table, f"{PAGE.name} shows another table; {anew}"
+        assert shown == table, f"{PAGE.name} shows another table; {advice}"
 
 
 def _cells(row: str, at: int | None) -> tuple[list[str], set[str]]:

@@ -94,10 +94,10 @@ async def end_the_unknown_status(cell: "Cell") -> None:
 
 
 def waited_as_told(cell: "Cell") -> None:
-    for tries in cell.submits.values():
-        assert len(tries) <= 5
+    for attempts in cell.submits.values():
+        assert len(attempts) <= 5
     # The pause counts from the tick's beginning, so after the first try, the one with the upload, it may be shorter.
-    lasts = [tries[-1] - tries[-2] for tries in cell.submits.values() if len(tries) > 2]
+    lasts = [attempts[-1] - attempts[-2] for attempts in cell.submits.values() if len(attempts) > 2]
     assert lasts
     assert min(lasts) >= RETRY_AFTER * 0.9
 
@@ -236,9 +236,9 @@ class Watched(OpenAIBatch):
         self.submits[key].append(time.monotonic())
         return await super().submit(key, requests, prepared)
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         self.polls[handle["id"]].append(time.monotonic())
-        return await super().poll(handle, members)
+        return await super().poll(handle, requests)
 
 
 @dataclass

@@ -18,12 +18,12 @@ def answer(url, body):
     if (fails := FAILS.search(asked["question"])) and TRIES[key] <= TIMES[fails[2]]:
         status = int(fails[1])
         return Answer(status, {"error": {"message": f"failed with {status}", "type": "stand_in", "code": None}})
-    return said(**asked, tries=TRIES[key])
+    return said(**asked, attempts=TRIES[key])
 
 
-def said(*, question, tries, turns=1, system=None, temperature=None, most=256):
+def said(*, question, attempts, turns=1, system=None, temperature=None, most=256):
     """The text of an answer."""
-    return f"{question} | turn {turns} | {system} | temperature {temperature} | at most {most} | try {tries}"
+    return f"{question} | turn {turns} | {system} | temperature {temperature} | at most {most} | try {attempts}"
 
 
 def read(url, body):

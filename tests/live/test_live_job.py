@@ -72,7 +72,7 @@ def test_a_job_of_three(live):
         pytest.skip(f"{live.name}: {error}; run `make test-live` again")
     results = list(jobs.results(handle))
     status = jobs.status(handle)
-    jobs.forget(handle)  # also if it failed: the next run asks anew
+    jobs.forget(handle)  # also if it failed: the next run asks again
     assert [result.name for result in results] == list(WORDS)
     for result in results:
         assert result.error is None, f"{result.name}: {result.error!r}"

@@ -111,7 +111,7 @@ async def test_a_run_that_is_cancelled_behind_its_wait_costs_no_second_request(d
     assert deployed.sent(thread) == {thread: 1}
 
 
-async def test_a_parked_thread_that_is_asked_anew_is_asked_anew(deployed) -> None:
+async def test_a_parked_thread_that_is_asked_again_is_asked_again(deployed) -> None:
     """New input discards the interrupt: its answer comes to nobody, the new one to its own wait."""
     deployed.hold("bridge")
     async with deployed.client() as client:

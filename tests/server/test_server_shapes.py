@@ -26,7 +26,7 @@ SHAPES = {
     "many": (["{} x!", "RequestFailed", "{} z!"], 1),
     "functional": (["{} a!", "{} b!", "{} c!"], 1),
     "shuffled": (["{} a!", "{} b!", "{} c!", "{} d!"], 1),
-    "retried": (["fail {}!"], 2),  # a retry after a failure asks anew
+    "retried": (["fail {}!"], 2),  # a retry after a failure asks again
 }
 """What each graph's threads end with, and in how many rounds."""
 

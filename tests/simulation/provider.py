@@ -1,6 +1,6 @@
 """A batch API as the bundled providers see one: files, batches that take their time, lines that fail for a while.
 
-It is the truth about money: a line is paid when it was answered, whoever has read the answer.
+It is the truth about money: a line is paid when it was answered, whether or not the answer was read.
 """
 
 import random
@@ -63,7 +63,7 @@ class Provider:
         self._longest = longest
         self.early = early
         self._listed_at = -1.0
-        self._tries: Counter[str] = Counter()
+        self._attempts: Counter[str] = Counter()
         self._names = 0
 
     def upload(self, requests: Sequence[Request]) -> str:
@@ -130,8 +130,8 @@ class Provider:
         question = question_of(request)
         if question.startswith(REFUSED):
             return Errored("no", code="refused", status_code=400)
-        self._tries[question] += 1
-        if self._tries[question] == 1 and self.random.random() < self._trouble:
+        self._attempts[question] += 1
+        if self._attempts[question] == 1 and self.random.random() < self._trouble:
             return self.random.choice(
                 (
                     Expired("too late"),
@@ -184,11 +184,11 @@ class SimProvider:
             loses=SubmissionUnknown,
         )
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def poll(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         batch = await self._call("poll", lambda: self._side.look(str(handle)), loses=ConnectionError)
-        assert {each.id for each in batch.requests} == set(members), (batch.requests, members)
+        assert {each.id for each in batch.requests} == set(requests), (batch.requests, requests)
         if batch.state == "running":
-            return InProgress(0, len(members))
+            return InProgress(0, len(requests))
         return Ended(self._read(batch), missing=Expired("too late"))
 
     async def _read(self, batch: Batch) -> AsyncIterator[tuple[str, Outcome]]:

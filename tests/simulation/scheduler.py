@@ -73,28 +73,29 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """Run what is ready; asyncio calls this again until it is stopped."""
-        ready = self._ready
-        if not ready:
-            self._let_time_pass()
-        while ready and not self._stopping:
+        ready, timers = self._ready, self._scheduled
+        while True:
+            while timers and timers[0]._cancelled:
+                self._timer_cancelled_count -= 1
+                heapq.heappop(timers)._scheduled = False
+            if not ready:
+                self._let_time_pass()
             self.steps += 1
             if self.steps > self._most:
                 raise Hung(f"it still runs after {self._most} steps")
             if self.on_step is not None:
                 self.on_step(self.steps)
             handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            if self.frozen and (process := handle._context.get(process_of)) is not None and process.is_paused:
-                process.shelf.append(handle)
-            else:
-                handle._run()
+            if not handle._cancelled:
+                if self.frozen and (process := handle._context.get(process_of)) is not None and process.is_paused:
+                    process.shelf.append(handle)
+                else:
+                    handle._run()
+            if self._stopping:
+                return
 
     def _let_time_pass(self) -> None:
         timers = self._scheduled
-        while timers and timers[0]._cancelled:
-            self._timer_cancelled_count -= 1
-            heapq.heappop(timers)._scheduled = False
         if not timers:
             raise Hung("nothing runs, and nothing is due")
         self._now = max(self._now, timers[0]._when)

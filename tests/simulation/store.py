@@ -13,7 +13,7 @@ _AT = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 class SimStore(BaseStore):
-    """Each process opens it anew, over the same rows."""
+    """Each process reopens it, over the same rows."""
 
     def __init__(self, world: World, place: str = "store") -> None:
         self._world = world

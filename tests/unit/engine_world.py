@@ -38,7 +38,7 @@ class Moody(FakeProvider):
         self.read = {}
         self.cancelled_at = {}
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         def end():
             batch = self.batches[str(handle)]
             if self.stuck and batch.state == "live":

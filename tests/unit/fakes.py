@@ -205,7 +205,7 @@ class FakeProvider:
 
         return await self._call("submit", key, create)
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def poll(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         def end() -> Ended:
             batch = self.batches[str(handle)]
             if batch.state == "live":

@@ -99,12 +99,12 @@ class StuckProvider(FakeProvider):
 
     stuck = True
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         if self.batches[str(handle)].state == "cancelled":
             return await self._call("poll", handle, lambda: ended({}, missing=Cancelled("stopped")))
         if self.stuck:
             return await self._call("poll", handle, InProgress)
-        return await super().poll(handle, members)
+        return await super().poll(handle, requests)
 
     def cancelled(self) -> list[str]:
         return [str(about) for verb, about in self.calls if verb == "cancel"]

@@ -157,8 +157,8 @@ class WildProvider:
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
         return await self._call("submit", self._submit, key, tuple(requests), prepared)
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        return await self._call("poll", self._poll, handle, tuple(members))
+    async def poll(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
+        return await self._call("poll", self._poll, handle, tuple(requests))
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         return await self._call("find", self._find, key, prepared)
@@ -239,14 +239,14 @@ class WildProvider:
         if mood != "well":
             raise_for(mood)
 
-    def _poll(self, handle: JSON, members: tuple[str, ...]) -> InProgress | Ended:
+    def _poll(self, handle: JSON, requests: tuple[str, ...]) -> InProgress | Ended:
         batch = self._known(handle)
         batch.polled = True
         self._expect(not batch.released, f"{handle} was polled after its release")
-        self._expect(members == tuple(each.id for each in batch.requests), f"{handle} was polled for other members")
+        self._expect(requests == tuple(each.id for each in batch.requests), f"{handle} was polled for other members")
         mood = self._mood("poll")
         if mood == "progress":
-            return InProgress(0, len(members))
+            return InProgress(0, len(requests))
         if mood != "ended":
             raise_for(mood)
         if batch.state == "live":

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final, cast
 
 import orjson
@@ -26,12 +26,18 @@ _STRICT: Final = (
 
 
 class Written:
-    """A JSON value as its bytes: a snapshot, which is not written a second time."""
+    """A JSON value as its bytes: a snapshot, which is not written a second time.
 
-    __slots__ = ("data",)
+    Args:
+        data: The bytes.
+        kind: The same for items that differ in nothing but what a provider passes on unread; see `Serialized`.
+    """
 
-    def __init__(self, data: bytes) -> None:
+    __slots__ = ("data", "kind")
+
+    def __init__(self, data: bytes, kind: Hashable = None) -> None:
         self.data = data
+        self.kind = kind
 
     def read(self) -> JSON:
         """Return the value, the reader's own."""

@@ -81,41 +81,41 @@ def _split_alone(waiting: Iterable[Waiting], limits: Limits) -> Iterator[tuple[W
         else:
             groups[kind] = [request]
     most, room = limits.requests, limits.bytes
-    for members in groups.values():
+    for requests in groups.values():
         start = size = 0
-        for place, request in enumerate(members):
+        for place, request in enumerate(requests):
             is_full = (most is not None and place - start >= most) or (room is not None and size + request.bytes > room)
             if is_full and place > start:
-                yield tuple(members[start:place])
+                yield tuple(requests[start:place])
                 start, size = place, 0
             size += request.bytes
-        yield tuple(members[start:])
+        yield tuple(requests[start:])
 
 
 def lines(batch: Intent | SubmittedBatch) -> dict[str, tuple[str, ...]]:
-    """Return the requests that a batch sends, in order, each with the members that its answer is for, itself first."""
+    """Return the requests that a batch sends, in order, each with the requests that its answer is for, itself first."""
     if not batch.shared:
-        return {member: (member,) for member in batch.members}
+        return {request_id: (request_id,) for request_id in batch.requests}
     equal: dict[str, list[str]] = {}
-    for member, key in zip(batch.members, batch.keys, strict=True):
-        equal.setdefault(key or f":{member}", []).append(member)
-    return {members[0]: tuple(members) for members in equal.values()}
+    for request_id, key in zip(batch.requests, batch.keys, strict=True):
+        equal.setdefault(key or f":{request_id}", []).append(request_id)
+    return {requests[0]: tuple(requests) for requests in equal.values()}
 
 
-def batch_key(bridge: str, members: Iterable[Waiting], tries: Callable[[str], int] | None = None) -> str:
-    """Derive a batch's key from its members, from when each was queued, and from how often it was sent before.
+def batch_key(bridge: str, requests: Iterable[Waiting], attempts: Callable[[str], int] | None = None) -> str:
+    """Derive a batch's key from its requests, from when each was queued, and from how often it was sent before.
 
     So two ticks that race make the same key, and so does a batch that is sent again because its first try is known to
     have failed. Requests that have ended and are asked again under their old ids make another key, and so do requests
     that are sent again after their batch has ended: the batch under the old key is not theirs.
     """
     pieces, at, written = [bridge], None, ""
-    for member in members:
-        if member.queued_at is not at:
-            at = member.queued_at
+    for request in requests:
+        if request.queued_at is not at:
+            at = request.queued_at
             written = f"{at.timestamp():.6f}"
-        pieces += (member.id, written)
-        if tries is not None and (times := tries(member.id)):
+        pieces += (request.id, written)
+        if attempts is not None and (times := attempts(request.id)):
             pieces.append(str(times))
     digest = hashlib.blake2b("\0".join(pieces).encode(), digest_size=16, person=b"batch-bridge")
     return f"bb-{digest.hexdigest()}"

@@ -63,11 +63,11 @@ class Resubmission:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     refusal: Errored | None = None
 
-    def judge(self, request_id: str, outcome: Outcome, tries: Sequence[Attempt]) -> Attempt | None:
+    def judge(self, request_id: str, outcome: Outcome, attempts: Sequence[Attempt]) -> Attempt | None:
         """Return the try to note if the request is sent again, else nothing: the outcome stands."""
         if isinstance(outcome, Errored) and outcome.code == TOKEN_LIMIT:
             self.refusal = outcome
-        before = attempts_before(tries, self.batch)  # it may have been read before, without an answer
+        before = attempts_before(attempts, self.batch)  # it may have been read before, without an answer
         is_refused = code_of(outcome) == TOKEN_LIMIT
         requeues = is_refused and self.requeues and (not self.alone or self.may_fit(getattr(outcome, "message", "")))
         if not is_sent_again(outcome, before, limit=self.limit, late=self.late, requeues=requeues):
@@ -78,24 +78,24 @@ class Resubmission:
         return Attempt(self.batch, _outcome.kind(outcome), code, self.now, *left)
 
 
-def final(outcome: Outcome, tries: Sequence[Attempt], batch: str) -> Outcome:
-    """Return an outcome that stands, with the tries before the one in this batch."""
-    return _outcome.with_attempts(outcome, attempts_before(tries, batch))
+def final(outcome: Outcome, attempts: Sequence[Attempt], batch: str) -> Outcome:
+    """Return an outcome that stands, with the attempts before the one in this batch."""
+    return _outcome.with_attempts(outcome, attempts_before(attempts, batch))
 
 
-def attempts_before(tries: Sequence[Attempt], batch: str) -> tuple[Attempt, ...]:
-    """Return the tries in other batches than this one."""
-    return tuple(each for each in tries if each.batch != batch)
+def attempts_before(attempts: Sequence[Attempt], batch: str) -> tuple[Attempt, ...]:
+    """Return the attempts in other batches than this one."""
+    return tuple(each for each in attempts if each.batch != batch)
 
 
 def is_sent_again(
-    outcome: Outcome, tries: Sequence[Attempt], *, limit: int, late: bool = False, requeues: bool = False
+    outcome: Outcome, attempts: Sequence[Attempt], *, limit: int, late: bool = False, requeues: bool = False
 ) -> bool:
-    """Return whether a request is sent again, after an outcome and the tries before it.
+    """Return whether a request is sent again, after an outcome and the attempts before it.
 
     Args:
         outcome: What it has ended with.
-        tries: What it ended with before.
+        attempts: What it ended with before.
         limit: How often it may be sent in all. A try that was not queued, or not waited for, does not count.
         late: What was stopped for its deadline is sent again as well, and the limit does not count.
         requeues: Whether what was refused for want of room may find some; it comes back then, without counting, but
@@ -106,8 +106,8 @@ def is_sent_again(
     if not is_transient(outcome) or limit <= 1:
         return False
     if code_of(outcome) == TOKEN_LIMIT:
-        return requeues and sum(each.code == ALONE for each in tries) + 1 < MOST_REFUSALS
-    return counted(tries) + 1 < limit
+        return requeues and sum(each.code == ALONE for each in attempts) + 1 < MOST_REFUSALS
+    return counted(attempts) + 1 < limit
 
 
 def is_transient(outcome: Outcome) -> bool:
@@ -125,9 +125,9 @@ def is_transient(outcome: Outcome) -> bool:
             return False
 
 
-def counted(tries: Sequence[Attempt]) -> int:
-    """Return how many tries count towards the limit."""
-    return sum(each.code not in (TOKEN_LIMIT, ALONE, DEADLINE) for each in tries)
+def counted(attempts: Sequence[Attempt]) -> int:
+    """Return how many attempts count towards the limit."""
+    return sum(each.code not in (TOKEN_LIMIT, ALONE, DEADLINE) for each in attempts)
 
 
 def code_of(outcome: Outcome) -> str:

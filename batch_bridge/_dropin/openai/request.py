@@ -9,6 +9,7 @@ from openai import NotGiven
 
 from batch_bridge._core.headers import deciding
 from batch_bridge._core.json.json_values import Written, serialize, to_json
+from batch_bridge._core.json.messages import may_hold_messages
 from batch_bridge._core.models import JSON
 from batch_bridge.errors import JSONError
 
@@ -73,12 +74,14 @@ class Origin:
             body = {**body, "model": _MODERATION_MODEL}
         return {"method": "POST", "url": endpoint, "body": body, "client": self.client}
 
-    def written(self, endpoint: str, body: bytes) -> Written:
-        """Return what `item` does for a body that is written already; it has a model."""
+    def written(self, endpoint: str, body: Written) -> Written:
+        """Return what `item` does for a body that `fast_body` has made."""
         if self.deployment is not None:
-            return Written(orjson.dumps(self.item(endpoint, orjson.loads(body))))
-        line = b'{"method":"POST","url":%b,"body":%b,"client":%b}'
-        return Written(line % (orjson.dumps(endpoint), body, orjson.dumps(self.client)))
+            return Written(orjson.dumps(self.item(endpoint, orjson.loads(body.data))))
+        line, client = b'{"method":"POST","url":%b,"body":%b,"client":%b}', orjson.dumps(self.client)
+        data = line % (orjson.dumps(endpoint), body.data, client)
+        is_read = body.kind is None or may_hold_messages(data)
+        return Written(data, None if is_read else (endpoint, client, body.kind))
 
 
 def refusal(options: Any, *, stream: bool, usual: Mapping[str, object]) -> str | None:
@@ -149,7 +152,7 @@ def body_of(options: Any) -> Body:
     return to_json(given, default=_plain, what="the request")  # type: ignore[return-value]  # a dict stays one
 
 
-def fast_body(arguments: Mapping[str, Any], fields: frozenset[str], required: frozenset[str]) -> bytes | None:
+def fast_body(arguments: Mapping[str, Any], fields: frozenset[str], required: frozenset[str]) -> Written | None:
     """Return the body for plain keyword arguments of a `create`, without the SDK's own way there, which costs more.
 
     Args:
@@ -158,7 +161,8 @@ def fast_body(arguments: Mapping[str, Any], fields: frozenset[str], required: fr
         required: Those of them that must be there.
 
     Returns:
-        The body as JSON; `None` if anything about them is not plain: then the SDK's own way is right.
+        The body, whose kind are its model and the names of its fields; `None` if anything about them is not plain: then
+        the SDK's own way is right.
     """
     body: dict[str, Any] = {}
     for name, value in arguments.items():
@@ -170,11 +174,13 @@ def fast_body(arguments: Mapping[str, Any], fields: frozenset[str], required: fr
             return None
     if body.get("stream") or not required <= body.keys():
         return None
+    model = body.get("model")
+    kind = (model, *body) if type(model) is str else None
     data = serialize(body)
     if data is not None:
-        return data
+        return Written(data, kind)
     try:
-        return orjson.dumps(to_json(body, what="the request"))
+        return Written(orjson.dumps(to_json(body, what="the request")), kind)
     except JSONError:
         return None
 

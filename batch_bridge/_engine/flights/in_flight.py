@@ -55,7 +55,7 @@ class Flights:
 
     def unsettled(self, flight: Flight) -> Iterator[str]:
         """Yield the requests of a batch that have no outcome yet."""
-        return (each for each in flight.batch.members if self._in_flight.get(each) is flight)
+        return (each for each in flight.batch.requests if self._in_flight.get(each) is flight)
 
     def loads(self, without: Flight | None = None) -> Iterator[tuple[str, int]]:
         """Yield group and bytes of the batches that are in the bridge's own lane."""
@@ -69,13 +69,13 @@ class Flights:
         """Take in a batch, and its requests unless they were sent elsewhere since."""
         self._flights[flight.batch.key] = flight
         if not (isinstance(flight.batch, SubmittedBatch) and flight.batch.left == "overdue"):
-            self._in_flight.update(dict.fromkeys(flight.batch.members, flight))
-            self._open[flight.batch.key] = len(flight.batch.members)
+            self._in_flight.update(dict.fromkeys(flight.batch.requests, flight))
+            self._open[flight.batch.key] = len(flight.batch.requests)
         else:
             self._open[flight.batch.key] = 0
 
     def join(self, flight: Flight, ids: Sequence[str]) -> None:
-        """Take requests into a batch that is on its way; it holds them as its last members."""
+        """Take requests into a batch that is on its way; it holds them as its last requests."""
         self._in_flight.update(dict.fromkeys(ids, flight))
         self._open[flight.batch.key] += len(ids)
 
@@ -105,7 +105,7 @@ class Flights:
             self._early.clear()
         for held in (self._in_flight, self._early):
             if held:
-                for request_id in flight.batch.members:
+                for request_id in flight.batch.requests:
                     if held.get(request_id) is flight:
                         del held[request_id]
 

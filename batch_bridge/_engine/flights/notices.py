@@ -101,7 +101,7 @@ def told(long: list[tuple[Flight, SubmittedBatch]], handles: Iterable[JSON]) -> 
     """Return what a line of the log says of batches that are in flight for long."""
     named = [
         f"batch {batch.key} ({_logged.handle(handle)!r}) has been in flight since "
-        f"{batch.submitted_at.isoformat(timespec='seconds')} with {len(batch.members)} requests{_state(flight)}"
+        f"{batch.submitted_at.isoformat(timespec='seconds')} with {len(batch.requests)} requests{_state(flight)}"
         for (flight, batch), handle in zip(long[:_SHOWN], handles, strict=False)
     ]
     more = f"; and {len(long) - _SHOWN} more" if len(long) > _SHOWN else ""

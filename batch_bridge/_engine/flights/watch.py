@@ -82,7 +82,7 @@ class BatchWatch:
             bridge=self._bridge,
             batch=batch.key,
             handle=shown(batch),
-            requests=len(batch.members),
+            requests=len(batch.requests),
             seconds_left=left,
             problem=flight.problem,
         )

@@ -1,7 +1,7 @@
 """A request whose equal is at the provider already shares that one's line: it joins the batch, as one more member.
 
 What a batch holds is written down before the request counts as joined; so a crash loses nothing, and the line's outcome
-is every member's, also in the next process.
+is every request's, also in the next process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ def _line(flight: Flight, waiting: Waiting) -> str | None:
     if batch.group != waiting.group or batch.terms.deadline != waiting.deadline:
         return None
     if flight.lines is None:
-        keys = dict(zip(batch.members, batch.keys, strict=True))
+        keys = dict(zip(batch.requests, batch.keys, strict=True))
         flight.lines = {keys[line]: line for line in lines(batch) if keys[line]}
     return flight.lines.get(waiting.key)
 
@@ -68,10 +68,10 @@ async def _join(
     state: State, flight: Flight, batch: SubmittedBatch, joined: Sequence[Waiting], requests: Mapping[str, Request]
 ) -> None:
     ids = tuple(each.id for each in joined)
-    batch = replace(batch, members=(*batch.members, *ids), keys=(*batch.keys, *(each.key for each in joined)))
+    batch = replace(batch, requests=(*batch.requests, *ids), keys=(*batch.keys, *(each.key for each in joined)))
     account = flight.account
     if account is not None:
-        again = [each for each in ids if state.ledger.tries(each)]
+        again = [each for each in ids if state.ledger.attempts(each)]
         state.till.join(batch, account, [requests[each] for each in ids], again)
     await state.ledger.join(batch, None if account is None else account.to_row())
     flight.batch = batch

@@ -81,7 +81,7 @@ class Sender:
                 del ended[request.id]
                 moved.append(judged._replace(key=old.key))
             else:
-                ended[request.id] = final(judged, state.ledger.tries(request.id), "")
+                ended[request.id] = final(judged, state.ledger.attempts(request.id), "")
         await self.settle_queued(ended)
         still = [each for each in moved if each.id in state.opened()]
         await state.ledger.queued(still)
@@ -140,18 +140,18 @@ class Sender:
         shares = deduplication is not None and deduplication.dedupe
         gives_up = partial(is_too_late, state, lane, now=now)
         admitted = state.till.admit(left, asked, state.answers_in(lane), now, gives_up=gives_up, shares=shares)
-        members = queue.discard_all(admitted.waiting)
+        requests = queue.discard_all(admitted.waiting)
         for request_id in admitted.refused:
             queue.discard(request_id)  # at once: a request that is about to be refused cannot be cancelled
-        if members:
-            prefixes = {each.prefix.key for each in members if each.prefix is not None} if primes else ()
-            await self._begin_with(members, asked, admitted, now, lane, prefixes=tuple(sorted(prefixes)))
+        if requests:
+            prefixes = {each.prefix.key for each in requests if each.prefix is not None} if primes else ()
+            await self._begin_with(requests, asked, admitted, now, lane, prefixes=tuple(sorted(prefixes)))
         await state.refuse(admitted.refused)
         state.settled += admitted.refused
 
     async def _begin_with(
         self,
-        members: tuple[Waiting, ...],
+        requests: tuple[Waiting, ...],
         asked: Mapping[str, Request],
         admitted: Admitted,
         now: datetime,
@@ -160,24 +160,24 @@ class Sender:
         prefixes: tuple[str, ...],
     ) -> None:
         state = self._state
-        ids = tuple([request.id for request in members])
+        ids = tuple([request.id for request in requests])
         deduplication = state.deduplication_in(lane)
         keys, shared = (
-            (tuple([each.key for each in members]), deduplication.dedupe) if deduplication is not None else ((), False)
+            (tuple([each.key for each in requests]), deduplication.dedupe) if deduplication is not None else ((), False)
         )
-        tries, is_new = state.ledger.tries, not state.ledger.has_tries
-        key = batch_key(state.name, members, None if is_new else lambda each: len(tries(each)))
-        asked_at, size = min([each.queued_at for each in members]), sum([each.bytes for each in members])
-        name, group = lane_of_group(members[0].group)
-        own = members[0].deadline if state.ladder is None else state.ladder.deadline_of(members)
-        terms = Terms(asked_at, size, name, own, prefixes, members[0].barred)  # the others are of its kind
+        attempts, is_new = state.ledger.attempts, not state.ledger.has_attempts
+        key = batch_key(state.name, requests, None if is_new else lambda each: len(attempts(each)))
+        asked_at, size = min([each.queued_at for each in requests]), sum([each.bytes for each in requests])
+        name, group = lane_of_group(requests[0].group)
+        own = requests[0].deadline if state.ladder is None else state.ladder.deadline_of(requests)
+        terms = Terms(asked_at, size, name, own, prefixes, requests[0].barred)  # the others are of its kind
         intent = Intent(key, ids, group, now, None, keys, shared, terms)
-        waiting = {each.id: each for each in members}
+        waiting = {each.id: each for each in requests}
         flight = Flight(intent, now, first_pause(state.interval), next_look(state, intent, now), waiting=waiting)
-        again = [] if is_new else [each for each in ids if tries(each)]
+        again = [] if is_new else [each for each in ids if attempts(each)]
         flight.account = state.till.begin(intent, asked, admitted, state.who(intent), again=again)
         state.flights.add(flight)
-        await state.begin_trace(key, members, asked, state.who(intent))
+        await state.begin_trace(key, requests, asked, state.who(intent))
         await state.ledger.begin(intent, flight.account.to_row())
         logger.debug(
             "%s: batch %s begun with %d requests",
@@ -194,10 +194,10 @@ class Sender:
         """Send a batch that the provider is known not to have; `asked` are its requests, where they are at hand."""
         state = self._state
         if asked is None:
-            requests = await state.ledger.requests(intent.members)
+            requests = await state.ledger.requests(intent.requests)
         else:
-            requests = [asked[each] for each in intent.members if each in asked]
-        if len(requests) < len(intent.members):
+            requests = [asked[each] for each in intent.requests if each in asked]
+        if len(requests) < len(intent.requests):
             await self._drop_lost(flight, intent, {request.id for request in requests})
             return
         if intent.shared:
@@ -265,7 +265,7 @@ class Sender:
             isinstance(each.batch, SubmittedBatch) and quota_of(each.batch.group) == quota_of(intent.group)
             for each in state.flights
         )
-        return flight.refusals >= _PATIENCE and len(intent.members) > 1 and is_alone and not intent.terms.lane
+        return flight.refusals >= _PATIENCE and len(intent.requests) > 1 and is_alone and not intent.terms.lane
 
     async def _make_smaller(self, flight: Flight, intent: Intent, error: ProviderUnavailable, now: datetime) -> None:
         """Take back a batch that the provider has no room for, and learn from that how much it takes."""
@@ -324,7 +324,7 @@ class Sender:
         state = self._state
         state.handles[intent.key] = handle
         batch = SubmittedBatch(
-            intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
+            intent.key, intent.requests, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
         if not await state.is_still_owner(flight, now):
             return  # another process has found it, and may have settled it
@@ -351,14 +351,14 @@ class Sender:
             "%s: batch %s with %d requests is submitted as %r",
             state.name,
             batch.key,
-            len(batch.members),
+            len(batch.requests),
             _logged.handle(shown),
             extra=about(bridge=state.name, batch=batch.key),
         )
         if state.on_event is not None:
             state.on_event(
                 events.Submitted(
-                    bridge=state.name, batch=batch.key, handle=shown, requests=batch.members, lane=lane_in(handle)
+                    bridge=state.name, batch=batch.key, handle=shown, requests=batch.requests, lane=lane_in(handle)
                 )
             )
 
@@ -424,7 +424,7 @@ class Sender:
         """Settle the requests whose rows are gone from the store, and queue their neighbours again."""
         state = self._state
         gone: dict[str, Outcome] = {
-            each: LOST for each in intent.members if each not in held and each not in flight.settled
+            each: LOST for each in intent.requests if each not in held and each not in flight.settled
         }
         await state.ledger.settle(gone)
         state.settled += gone
@@ -437,7 +437,7 @@ class Sender:
         """Put the requests of a batch back into the queue, because the provider is known not to have it."""
         state = self._state
         # A process before this one may have died while it settled the batch as failed: what it wrote stands.
-        settled = await state.ledger.settled(intent.members) if flight.inherited else set()
+        settled = await state.ledger.settled(intent.requests) if flight.inherited else set()
         refused: dict[str, Outcome] = {each: why for each, why in flight.refused.items() if each not in settled}
         if refused:
             await state.ledger.settle(refused)

@@ -45,7 +45,7 @@ def _look(state: State, batch: Intent | SubmittedBatch, now: datetime, *, is_ref
 
 def _others(state: State, ladder: Ladder, here: LadderLane, batch: Intent | SubmittedBatch) -> list[LadderLane]:
     """Return the lanes that the requests of a batch may move to; the last one that takes them is never left."""
-    left = ladder.left_by(state.ledger.tries(batch.members[0])) if batch.members else set[str]()
+    left = ladder.left_by(state.ledger.attempts(batch.requests[0])) if batch.requests else set[str]()
     barred = left.union(batch.terms.barred)
     lanes = [lane for lane in ladder.lanes if lane is here or lane.name not in barred]
     return [] if lanes[-1] is here else [lane for lane in lanes if lane is not here]

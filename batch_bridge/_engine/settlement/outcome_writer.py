@@ -8,7 +8,7 @@ from typing import TypeAlias
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch, Succeeded
 from batch_bridge._core.policy.resubmission import Resubmission
-from batch_bridge._core.policy.resubmission import final as with_tries
+from batch_bridge._core.policy.resubmission import final as with_attempts
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._ledger.ledger import Ledger
 
@@ -60,7 +60,7 @@ async def settle(
         ReadError: The provider broke off; the batch must be polled again.
     """
     settled = settled or {}
-    missing = set(batch.members).difference(settled)
+    missing = set(batch.requests).difference(settled)
     kinds: Counter[str] = Counter(settled.values())
     strange = 0
     write = partial(
@@ -96,7 +96,7 @@ async def settle(
             strange,
             extra=about(batch=batch.key),
         )
-    rest = [each for each in batch.members if each in missing] if missing else []
+    rest = [each for each in batch.requests if each in missing] if missing else []
     for start in range(0, len(rest), ledger.chunk):
         unnamed = dict.fromkeys(rest[start : start + ledger.chunk], ended.missing)
         await write(unnamed)
@@ -166,10 +166,10 @@ async def _write(
                 seen(((request_id, known[request_id]),))
         elif again is None:
             final[request_id] = outcome
-        elif (attempt := again.judge(request_id, outcome, ledger.tries(request_id))) is not None:
+        elif (attempt := again.judge(request_id, outcome, ledger.attempts(request_id))) is not None:
             tried[request_id] = attempt
         else:
-            final[request_id] = with_tries(outcome, ledger.tries(request_id), again.batch)
+            final[request_id] = with_attempts(outcome, ledger.attempts(request_id), again.batch)
     await ledger.tried(tried)
     await ledger.settle(final)
     if ended_as is not None:

@@ -52,9 +52,9 @@ class Rescuer:
             ids: The requests, which have no outcome.
         """
         state = self._state
-        if not ids or not state.ledger.has_tries:
+        if not ids or not state.ledger.has_attempts:
             return set()
-        late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
+        late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.attempts(each))}
         rescued = set[str]()
         if not late:
             return rescued
@@ -72,7 +72,10 @@ class Rescuer:
     async def _answers(
         self, flight: Flight, batch: SubmittedBatch, wanted: Collection[str], now: datetime
     ) -> dict[str, Outcome]:
-        """Look at a batch, and return the answers that it has for some of its requests; it is polled again soon."""
+        """Look at a batch, and return the answers that it has for some of its requests; it is polled again soon.
+
+        The first outcome of a request counts.
+        """
         found: dict[str, Outcome] = {}
         look_at_once = getattr(self._state.who(batch), "look_at_once", None)
         if look_at_once is not None:
@@ -81,9 +84,9 @@ class Rescuer:
             reply = await self._settler.look(flight, batch, now)
             if isinstance(reply, Ended):
                 async for chunk in chunks(reply.outcomes, self._state.ledger.chunk):
-                    found |= {each: outcome for each, outcome in chunk if each in wanted}
+                    found = {each: outcome for each, outcome in reversed(chunk) if each in wanted} | found
             else:
-                found = {each: outcome for each, outcome in reply.outcomes if each in wanted}
+                found = {each: outcome for each, outcome in reversed(reply.outcomes) if each in wanted}
         except Exception as error:  # noqa: BLE001  # a provider may be the user's code; its next poll tells what is wrong
             logger.info(
                 "%s: batch %s, which was left, could not be looked at once more: %s",

@@ -83,7 +83,7 @@ class Settler:
     async def look(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> InProgress | Ended:
         """Ask how a batch is. Raises what its provider raises."""
         state = self._state
-        sent = tuple(lines(batch)) if batch.shared else batch.members
+        sent = tuple(lines(batch)) if batch.shared else batch.requests
         deduplication = state.deduplication_in(state.lane_of(batch))
         remember = deduplication.remember(now) if deduplication is not None else None
         told = () if flight.inherited else flight.settled  # what was settled may not have been kept
@@ -171,7 +171,7 @@ class Settler:
             self._note_used(flight, known)
         for request_id, outcome in known:
             if state.flights.of(request_id) is flight and (stands or not self._may_come_back(flight, outcome)):
-                fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
+                fresh.setdefault(request_id, final(outcome, state.ledger.attempts(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
         flight.settled.update(kinds)
         self._note_kinds(flight, kinds)
@@ -190,7 +190,7 @@ class Settler:
         state = self._state
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
         await state.ledger.drop(known)  # that process may have died before it did
-        outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
+        outcomes = await state.ledger.outcomes([each for each in flight.batch.requests if each in known])
         self._note_used(flight, outcomes.items())
         kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
         flight.settled.update(kinds)
@@ -232,15 +232,15 @@ class Settler:
             extra=about(bridge=state.name, batch=batch.key),
         )
         await self._tell_ended(flight, (), {}, usage)
-        state.settled += batch.members  # the process that settled them may not have told who asked
+        state.settled += batch.requests  # the process that settled them may not have told who asked
         state.unreleased.append(batch)
 
     async def finish_closed(self, batch: SubmittedBatch, closed: Closed) -> None:
         """Tidy up after a process that has closed a batch, and died before it had deleted its rows and said so."""
         state = self._state
         await state.ledger.finish(batch.key)
-        known = await state.ledger.settled(batch.members)
-        requests = tuple(each for each in batch.members if each in known)
+        known = await state.ledger.settled(batch.requests)
+        requests = tuple(each for each in batch.requests if each in known)
         state.settled += requests
         state.unreleased.append(batch)
         if state.on_event is not None:
@@ -377,7 +377,7 @@ class Settler:
         """Have the next lane answer a batch's requests, whatever becomes of it."""
         state = self._state
         lane = state.name_of(batch)
-        known = await state.ledger.settled(batch.members) if flight.inherited else set()
+        known = await state.ledger.settled(batch.requests) if flight.inherited else set()
         late = [each for each in state.flights.unsettled(flight) if each not in known]
         await state.ledger.tried(
             dict.fromkeys(late, Attempt(batch.key, "overdue", DEADLINE, now, lane, batch.terms.asked_at))
@@ -397,21 +397,27 @@ class Settler:
         state.tell_resubmitted(batch.key, [each.id for each in back])
         state.note_moves(batch.terms.lane, back)
 
-    async def _keep(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]], now: datetime) -> set[str]:
+    async def _keep(
+        self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]], now: datetime, read: set[str] | None = None
+    ) -> set[str]:
         """Take answers of a batch whose requests have left, where those have no other yet; return what was answered.
 
-        Nothing else is done to a batch meanwhile.
+        Nothing else is done to a batch meanwhile. The first outcome of a request counts, as in `settle`; `read` are
+        those of which it was read before.
         """
+        read = set() if read is None else read
         state, paid = self._state, set[str]()
         queued: dict[str, Outcome] = {}
         moved: dict[Flight, dict[str, Outcome]] = {}
         for request_id, outcome in outcomes:
             self._note_used(flight, ((request_id, outcome),))
-            if not isinstance(outcome, Succeeded):
+            is_first = request_id not in read
+            read.add(request_id)
+            if not is_first or not isinstance(outcome, Succeeded):
                 continue
             paid.add(request_id)
             other = state.flights.of(request_id)
-            if not any(each.batch == flight.batch.key for each in state.ledger.tries(request_id)):
+            if not any(each.batch == flight.batch.key for each in state.ledger.attempts(request_id)):
                 continue
             if other is None:
                 queued[request_id] = outcome
@@ -528,13 +534,13 @@ class Settler:
             flight.inherited, flight.caught_up = True, False
             return
         usage = ended.usage() if callable(ended.usage) else ended.usage
-        whole = kinds.get("succeeded", 0) == len(batch.members) and not batch.shared
+        whole = kinds.get("succeeded", 0) == len(batch.requests) and not batch.shared
         self._learn(flight, again, usage, now, whole=whole)
-        sent_on = len(batch.members) - kinds.total()
+        sent_on = len(batch.requests) - kinds.total()
         await self._close(flight, kinds, usage, now, resubmitted=sent_on, failures=failures)
         sent_again = again.outcomes.keys() - lost.keys()
         known = flight.settled.keys() | sent_again
-        late = tuple([each for each in batch.members if each not in known]) if known else batch.members
+        late = tuple([each for each in batch.requests if each not in known]) if known else batch.requests
         state.settled += late
         if back:
             if again.refusal is not None and again.alone:
@@ -616,7 +622,7 @@ class Settler:
         )
         await state.ledger.close(closed, money)
         state.history.add(closed)
-        if batch.terms.prefixes and kinds["succeeded"] == len(batch.members):
+        if batch.terms.prefixes and kinds["succeeded"] == len(batch.requests):
             state.note_written(batch.terms.prefixes, now)
         await state.end_trace(closed, account)
         if account is not None:
@@ -656,7 +662,7 @@ class Settler:
         return replace(reply, outcomes=tuple(told(*each) for each in reply.outcomes))
 
     def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
-        """Note in the batch's account how members have ended. Done twice, it changes nothing."""
+        """Note in the batch's account how requests have ended. Done twice, it changes nothing."""
         if flight.account is not None and _outcome.are_answers(outcomes.values()):
             flight.account.end_well(outcomes)
         else:
@@ -671,7 +677,7 @@ class Settler:
         batch = flight.batch
         is_left = isinstance(batch, SubmittedBatch) and batch.left != ""
         limit = 1 if is_left else self._attempts(batch)
-        quota_controller, alone = self._state.quota_controller, len(batch.members) == 1
+        quota_controller, alone = self._state.quota_controller, len(batch.requests) == 1
         may_fit = partial(quota_controller.may_fit, batch.group, batch.terms.bytes)
         late, requeues = flight.is_late and not is_left, quota_controller.requeues(batch.group, now)
         lane = self._state.name_of(batch)
@@ -691,7 +697,7 @@ class Settler:
         wanted = list(outcomes)
         if not state.ledger.keeps_queue:
             wanted = [each for each in wanted if each in flight.wanted or each in flight.waiting]
-        keys = dict(zip(batch.members, batch.keys, strict=True)) if batch.keys else {}
+        keys = dict(zip(batch.requests, batch.keys, strict=True)) if batch.keys else {}
         asked_at = batch.terms.asked_at or (batch.begun_at if isinstance(batch, Intent) else batch.submitted_at)
         back: list[Waiting] = []
         refused: dict[str, Outcome] = {}
@@ -704,9 +710,9 @@ class Settler:
                     refused[request.id] = judged
         found = {each.id for each in back}
         lost = {
-            each: final(outcomes[each], state.ledger.tries(each), batch.key) for each in wanted if each not in found
+            each: final(outcomes[each], state.ledger.attempts(each), batch.key) for each in wanted if each not in found
         }
-        return back, lost | {each: final(why, state.ledger.tries(each), "") for each, why in refused.items()}
+        return back, lost | {each: final(why, state.ledger.attempts(each), "") for each, why in refused.items()}
 
     def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
         """Report a batch's end to the quota controller."""
@@ -728,10 +734,10 @@ class Settler:
     async def _count_overdue(self, flight: Flight, batch: SubmittedBatch, ended: Ended, now: datetime) -> None:
         """Close a batch whose requests were sent elsewhere, and count what it has answered all the same."""
         state = self._state
-        paid = set[str]()
+        paid, read = set[str](), set[str]()
         try:
             async for chunk in chunks(ended.outcomes, state.ledger.chunk):
-                paid |= await self._keep(flight, chunk, now)
+                paid |= await self._keep(flight, chunk, now, read)
         except ReadError as error:
             await self.could_not_look(flight, error.error, now)
             return
@@ -758,16 +764,16 @@ class Settler:
         """Return which requests that a batch was left by another one has answered; those forgotten were delivered."""
         ledger = self._state.ledger
         known = await ledger.settled(tuple(ids))
-        known |= {each for each in ids if not ledger.tries(each)}
+        known |= {each for each in ids if not ledger.attempts(each)}
         outcomes = await ledger.outcomes(tuple(ids))
         return {each for each in known if isinstance(outcomes.get(each, _DELIVERED), Succeeded)}
 
     async def forget(self, ids: Collection[str]) -> None:
         """Note which requests end without an answer that a batch was left by: what it answers is paid once."""
         state = self._state
-        if not state.ledger.has_tries:
+        if not state.ledger.has_attempts:
             return
-        late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
+        late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.attempts(each))}
         for flight in filter(is_overdue, state.flights) if late else ():
             if not isinstance(flight.batch, SubmittedBatch) or not (left := late.intersection(flight.batch.moved)):
                 continue

@@ -143,12 +143,12 @@ class Ladder:
         after, asked_at = self.time_of(batch.terms.deadline), batch.terms.asked_at
         return None if after is None or asked_at is None else asked_at + after
 
-    def deadline_of(self, members: Sequence[Waiting]) -> timedelta | None:
+    def deadline_of(self, requests: Sequence[Waiting]) -> timedelta | None:
         """Return what is written down of a batch as its deadline: the first one, from when the oldest was asked."""
-        if len({each.deadline for each in members}) == 1:
-            return members[0].deadline
-        first = min(each.queued_at for each in members)
-        return min((due_at for each in members if (due_at := self.due_at(each))), default=first) - first
+        if len({each.deadline for each in requests}) == 1:
+            return requests[0].deadline
+        first = min(each.queued_at for each in requests)
+        return min((due_at for each in requests if (due_at := self.due_at(each))), default=first) - first
 
     def kind(self, waiting: Waiting) -> object:
         """Return what requests of one batch have in common besides their group: like deadlines, and lanes to go to."""
@@ -158,9 +158,9 @@ class Ladder:
         step = int(_STEPS * math.log2(max(after.total_seconds(), 1.0)))
         return (step, *waiting.barred) if waiting.barred else step
 
-    def left_by(self, tries: Sequence[Attempt]) -> set[str]:
+    def left_by(self, attempts: Sequence[Attempt]) -> set[str]:
         """Return the lanes that a request has left because it was late there."""
-        return {each.lane or self.home.name for each in tries if each.code == DEADLINE}
+        return {each.lane or self.home.name for each in attempts if each.code == DEADLINE}
 
     def rung(self, lane: LadderLane, group: str, history: History) -> Rung:
         """Return a lane as the decision sees it: it takes what it took before, once enough is known of that."""

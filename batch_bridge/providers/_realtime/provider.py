@@ -178,7 +178,7 @@ class Realtime:
         job = RealtimeBatch(self._lane(), requests, self._answer, self._retry)
         return {REALTIME: job.id, **self._named()}
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:  # noqa: ARG002
+    async def poll(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:  # noqa: ARG002
         """Start the calls, or return their state; calls of another process are lost.
 
         Raises:

@@ -40,7 +40,7 @@ class BatchAPIProvider(ABC, Generic[C]):
         """The number of API calls by name."""
         return self._clients.calls
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def poll(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         """Retrieve the batch; if it has ended, fetch its results, from which its outcomes are read.
 
         A slow poll continues in the background, so that it does not delay other batches.
@@ -49,7 +49,7 @@ class BatchAPIProvider(ABC, Generic[C]):
             ProviderUnavailable: The API is unreachable, or refused the key; the paid answers are still there.
             ResponseRejected: The response was rejected; the paid answers are still there.
         """
-        return await self._background.look(self._id(handle), lambda: self._look(handle, members))
+        return await self._background.look(self._id(handle), lambda: self._look(handle, requests))
 
     async def cancel(self, handle: JSON) -> None:
         """Cancel the batch. A batch that has ended, or no longer exists, is not an error."""
@@ -88,7 +88,7 @@ class BatchAPIProvider(ABC, Generic[C]):
         return f"batch {batch}"
 
     @abstractmethod
-    async def _look(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def _look(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         """Do what `poll` is to do, however long it takes."""
 
     @abstractmethod

@@ -74,7 +74,7 @@ async def read_outcomes(
     clients: AnthropicClients,
     batch_id: str,
     results: Download | None,
-    members: Sequence[str],
+    requests: Sequence[str],
     usage_total: AnthropicUsageTotal,
 ) -> AsyncIterator[tuple[str, Outcome]]:
     """Yield the outcomes in a batch's results, in the order of their lines, and fill in the bill.
@@ -94,7 +94,7 @@ async def read_outcomes(
                 yield pair
     if results is None or results.is_gone:
         logger.warning("batch %s: its results are gone", batch_id)
-        for request_id in members:
+        for request_id in requests:
             yield request_id, lost(batch_id)
     for name, errored in broken.outcomes():
         if (named := read_custom_id(name)) is not None:

@@ -212,7 +212,7 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
     def _id(self, handle: JSON) -> str:
         return checked(read_handle(handle)["id"], "batch")
 
-    async def _look(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def _look(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         known = read_handle(handle)
         batch_id = known["id"]
         self._memory.tags[batch_id] = tag_of(known["key"])
@@ -238,7 +238,7 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
         )
         usage_total = AnthropicUsageTotal(known["model"])
         results = await fetch(self._clients, batch_id) if batch.has_results else None
-        outcomes = read_outcomes(self._clients, batch_id, results, members, usage_total)
+        outcomes = read_outcomes(self._clients, batch_id, results, requests, usage_total)
         return Ended(outcomes, missing=missing, usage=usage_total.usage)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002

@@ -53,7 +53,7 @@ async def read_outcomes(
     clients: GeminiClients,
     job: GeminiJob,
     results: Download | None,
-    members: Sequence[str],
+    requests: Sequence[str],
     usage_total: GeminiUsageTotal,
     *,
     messages: bool | Container[int] = False,
@@ -67,7 +67,7 @@ async def read_outcomes(
         clients: Who asks the API.
         job: The batch.
         results: Its responses file, if it has one.
-        members: Its requests, in the order sent.
+        requests: Its requests, in the order sent.
         usage_total: Adds up what they cost.
         messages: Whether their answers are to be LangChain messages, or the places of those whose are.
 
@@ -76,7 +76,7 @@ async def read_outcomes(
         ResponseRejected: The same, for what the provider sent.
     """
     if job.inlined is not None:
-        sent = [write_mark(each, wants_message=_is_in(messages, place)) for place, each in enumerate(members)]
+        sent = [write_mark(each, wants_message=_is_in(messages, place)) for place, each in enumerate(requests)]
         for pair in read_inlined(job.inlined, sent, usage_total):
             yield pair
     if results is None:
@@ -92,7 +92,7 @@ async def read_outcomes(
         "have expired; what they held was billed and cannot be read any more",
         code="output_file_missing",
     )
-    for request_id in members:
+    for request_id in requests:
         yield request_id, lost
 
 

@@ -233,7 +233,7 @@ class GeminiBatch(Lanes, BatchAPIProvider[GeminiClients]):
     def _titled(self, batch: str) -> str:
         return batch
 
-    async def _look(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def _look(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         known = read_handle(handle)
         try:
             seen = await self._clients.read("batches.get", known["name"], carries="answer")
@@ -251,7 +251,7 @@ class GeminiBatch(Lanes, BatchAPIProvider[GeminiClients]):
         messages = known.get("messages", False)
         places = messages if isinstance(messages, bool) else frozenset(messages)
         results = await fetch(self._clients, job.responses_file) if job.responses_file is not None else None
-        outcomes = read_outcomes(self._clients, job, results, members, usage_total, messages=places)
+        outcomes = read_outcomes(self._clients, job, results, requests, usage_total, messages=places)
         return Ended(outcomes, missing=job.missing(), usage=usage_total.total)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:

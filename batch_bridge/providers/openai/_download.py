@@ -41,7 +41,7 @@ async def fetch(clients: OpenAIClients, batch: OpenAIBatchObject) -> ResultFiles
 
 
 async def read_outcomes(
-    clients: OpenAIClients, batch: OpenAIBatchObject, files: ResultFiles, members: Sequence[str]
+    clients: OpenAIClients, batch: OpenAIBatchObject, files: ResultFiles, requests: Sequence[str]
 ) -> AsyncIterator[list[tuple[str, Outcome]]]:
     """Yield the outcomes in a batch's output file, then those in its error file, in the order of their lines.
 
@@ -61,7 +61,7 @@ async def read_outcomes(
                 yield pairs
             if files.output.is_gone:
                 logger.warning("batch %s: its output file %s is gone", batch.id, batch.output_file_id)
-                left.update(members)
+                left.update(requests)
         if files.errors is not None:
             async for pairs in _read(files.errors, broken, most):
                 left.difference_update([request_id for request_id, _ in pairs])
@@ -69,7 +69,7 @@ async def read_outcomes(
             if files.errors.is_gone:
                 logger.warning("batch %s: its error file %s is gone", batch.id, batch.error_file_id)
     yield [(read_mark(name)[0], errored) for name, errored in broken.outcomes()]
-    yield [(request_id, _lost(batch)) for request_id in members if request_id in left]
+    yield [(request_id, _lost(batch)) for request_id in requests if request_id in left]
 
 
 def _lost(batch: OpenAIBatchObject) -> Errored:

@@ -1,7 +1,7 @@
 """The lines of a batch's input: of items that are bytes already, those bytes and what stands around them. Pure."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final, cast
 
 import orjson
@@ -37,6 +37,7 @@ class OpenAILines:
         self._conversation: tuple[LineFrame, str] | None = None
         self._is_asked = False
         self._bodies: dict[tuple[bytes, bytes, int, int], LineFrame] = {}
+        self._kinds: dict[Hashable, tuple[LineFrame, str]] = {}
 
     def of_conversations(self) -> tuple[LineFrame, str] | None:
         """Return the line, and the group, of every list of messages, which need not be read for it; else nothing."""
@@ -72,6 +73,15 @@ class OpenAILines:
             if len(self._bodies) < _MOST_FRAMES:
                 self._bodies[place] = frame
         return frame
+
+    def of_kind(self, kind: Hashable) -> tuple[LineFrame, str] | None:
+        """Return the line, and the group, of all requests of a kind, if one of them was measured; see `Serialized`."""
+        return self._kinds.get(kind)
+
+    def note_kind(self, kind: Hashable, frame: LineFrame, group: str) -> None:
+        """Note what was measured of a request; the others of its kind have the same line, and group."""
+        if len(self._kinds) < _MOST_FRAMES:
+            self._kinds[kind] = frame, group
 
     def write(self, request: Request) -> bytes:
         """Return a request's line; what was measured in this process is not read again."""

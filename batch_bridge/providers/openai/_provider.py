@@ -158,6 +158,10 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         if type(request) is Serialized and request.is_conversation and (known := self.conversations()) is not None:
             line, group = known
             return Measure(group, line.size(request), line)
+        kind = request.kind if type(request) is Serialized else None
+        if kind is not None and type(request) is Serialized and (seen := self._lines.of_kind(kind)) is not None:
+            line, group = seen
+            return Measure(group, line.size(request), line)
         item = request.item
         self._clients.check(item)
         call = self._read_item(item)
@@ -166,7 +170,10 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         if call.endpoint == EMBEDDINGS:
             size = max(size, call.inputs() * self._bytes_an_input)
         frame = self._lines.around_body(request, written) if type(request) is Serialized else None
-        return Measure(f"{call.endpoint} {call.model}", size, frame)
+        group = f"{call.endpoint} {call.model}"
+        if kind is not None and frame is not None and call.endpoint not in NO_OUTPUT:
+            self._lines.note_kind(kind, frame, group)
+        return Measure(group, size, frame)
 
     def tokens(self, request: Request) -> int | None:
         """Return a request's tokens, counted by tiktoken if it is installed and has the model's encoding on disk."""
@@ -313,7 +320,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
     def _id(self, handle: JSON) -> str:
         return read_handle(handle)["id"]
 
-    async def _look(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def _look(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         known = read_handle(handle)
         batch_id = known["id"]
         try:
@@ -330,7 +337,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         if batch.end is None or (batch.awaits_file and self._history.waits(batch_id)):
             return batch.progress()
         files = await fetch(self._clients, batch)
-        outcomes = Chunks(read_outcomes(self._clients, batch, files, members))
+        outcomes = Chunks(read_outcomes(self._clients, batch, files, requests))
         return Ended(outcomes, missing=batch.missing(), usage=batch.usage)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:

@@ -14,6 +14,8 @@ ABORT = "batch_bridge.abort"
 """In the scope of each request: closes its connection without a response, which HTTP servers avoid."""
 
 _SHUTDOWN_SECONDS = 1
+_KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open. One that a client reuses while it is closed costs a call, in doubt."""
 _Base: Any = AutoHTTPProtocol  # one of two classes, by what is installed
 
 
@@ -56,6 +58,7 @@ class HTTPServer(uvicorn.Server):
             log_level="error",
             access_log=False,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
         super().__init__(config)
         self._listener = listener

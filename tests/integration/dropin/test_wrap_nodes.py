@@ -134,7 +134,7 @@ async def test_an_agent_whose_tool_calls_a_wrapped_client(plain):
     assert result["messages"][-2].content.startswith("[stand-in")
 
 
-async def test_an_error_is_the_sdks_and_a_retry_asks_anew():
+async def test_an_error_is_the_sdks_and_a_retry_asks_again():
     with BatchServer(latency=0, line_failure=1, line_failure_status=[429]) as server:
         plain = AsyncOpenAI(base_url=server.base_url, api_key="k")
         client, seen = wrap_openai(plain), []

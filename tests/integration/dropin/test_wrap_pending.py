@@ -255,7 +255,7 @@ def test_another_model_is_another_request(path):
         assert server.stats.paid == 2
 
 
-def test_who_asks_anew_after_a_failure_does_not_get_the_old_batch(path, caplog):
+def test_who_asks_again_after_a_failure_does_not_get_the_old_batch(path, caplog):
     with BatchServer(latency=0, line_failure=1.0, line_failure_status=500) as server:
 
         def run():
@@ -336,7 +336,7 @@ def test_what_could_not_be_sent_is_sent_by_the_next_process_though_nobody_asks_a
         assert ask(batcher, "a") == ["<a>"]
 
 
-def test_an_expired_request_is_told_once_and_then_asked_anew(path):
+def test_an_expired_request_is_told_once_and_then_asked_again(path):
     with BatchServer(latency=0, expiry=1, expiry_share=0) as server:
         options = {"base_url": server.base_url, "api_key": "k"}
 

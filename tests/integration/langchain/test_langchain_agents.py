@@ -103,7 +103,7 @@ async def test_middleware_lets_a_parked_thread_pass(server):
     assert (stats.batches, stats.paid, stats.realtime) == (3, 15, 0)
 
 
-async def test_middleware_asks_anew_after_a_failure(server):
+async def test_middleware_asks_again_after_a_failure(server):
     middleware = [ModelRetryMiddleware(max_retries=1, initial_delay=0, on_failure="error")]
     agent = create_agent(batched(chat(server)), middleware=middleware)
     (error,) = await run(agent, server, [{"messages": [("user", "fail 500")]}], return_exceptions=True)

@@ -72,7 +72,7 @@ WRAPPED = {
 
 @pytest.mark.parametrize("wrap", WRAPPED)
 @pytest.mark.parametrize("sync", [True, False])
-async def test_a_retry_lets_a_parked_thread_pass_and_asks_anew_after_a_failure(wrap, sync):
+async def test_a_retry_lets_a_parked_thread_pass_and_asks_again_after_a_failure(wrap, sync):
     asker = WRAPPED[wrap](batched(model("flaky"))).with_retry(retry_if_exception_type=(RequestFailed,))
 
     async def anode(state):

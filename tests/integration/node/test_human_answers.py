@@ -1,4 +1,4 @@
-"""A human's answer is for one question: it is never taken again, whoever waits for a batch in between.
+"""A human's answer is for one question: it is never taken again, also if a node waits for a batch in between.
 
 Each graph is run as plain LangGraph runs it, with functions that answer at once, and with waits. Both put the same
 questions to the human, as often.

@@ -184,14 +184,14 @@ async def test_pending_do_not_leak_whatever_becomes_of_their_runs():
         if kind == "hangs":
             hanging.set()
             await asyncio.Event().wait()
-        if kind == "asks anew":
+        if kind == "asks again":
             await wait(f"bad {next(serial)}", key="k")
         return {"out": answer}
 
     hanging = asyncio.Event()
     desk = Desk(lambda item: ValueError("no") if item.startswith("bad") else item)
     graph = one_node(node, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=2))
-    kinds = ["ends", "fails", "asks anew", "ends"] * 45
+    kinds = ["ends", "fails", "asks again", "ends"] * 45
     async with memory(graph, desk.bridge()) as runner:
         results = await within(runner.abatch([{"x": each} for each in kinds], return_exceptions=True))
         assert sum(isinstance(each, Exception) for each in results) == 90

@@ -36,7 +36,7 @@ QUICK = RetryPolicy(initial_interval=0.001, backoff_factor=1, jitter=False, max_
 # -- failures and retries -------------------------------------------------------------------------------------------
 
 
-async def test_a_retry_after_a_failed_request_asks_anew_and_keeps_what_was_answered():
+async def test_a_retry_after_a_failed_request_asks_again_and_keeps_what_was_answered():
     good = iter(range(10))
     desk = Desk(lambda item: f"good{next(good)}" if item == "good" else bad(item))
     bad = by_turns(ValueError("busy"), ValueError("busy"), "at last")
@@ -69,11 +69,11 @@ async def test_a_retry_beside_branches_that_succeeded_asks_only_for_what_failed(
 
 
 async def test_a_retry_after_an_error_of_the_node_itself_keeps_the_answer():
-    tries = iter(range(10))
+    attempts = iter(range(10))
 
     async def node(state):
         answer = await wait("a")
-        if next(tries) < 2:
+        if next(attempts) < 2:
             raise ConnectionError("mine")
         return {"out": [answer]}
 

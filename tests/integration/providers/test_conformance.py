@@ -64,7 +64,7 @@ def anthropic(server):
             "batch_failure": "a batch never fails as a whole; its requests do",
             "upload_error": "there is no upload",
             "unseen_file": "there is no input file",
-            "wrapped_error": "this server writes its errors anew",
+            "wrapped_error": "this server rewrites its errors",
         },
     )
 

@@ -15,7 +15,7 @@ MODEL = "gemini-2.5-flash"
 NO_PARTS = {
     "expiry": "an expired batch of Gemini's has no results",
     "partial": "Gemini does not document results of a cancelled batch, and the server shows none",
-    "wrapped_error": "this server writes its errors anew",
+    "wrapped_error": "this server rewrites its errors",
 }
 INSIDE = {
     "bytes": "requests inside a create call are framed otherwise than lines of a file",

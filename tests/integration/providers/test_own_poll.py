@@ -51,11 +51,11 @@ async def test_a_poll_that_raises_could_not_look_and_is_asked_again(caplog):
 
 
 def test_a_batcher_waits_for_a_poll_that_raises_sync_too():
-    tries = []
+    attempts = []
 
     def poll(handle):
-        tries.append(handle)
-        if len(tries) < 3:
+        attempts.append(handle)
+        if len(attempts) < 3:
             raise TimeoutError("slow")
         return [f"{item}!" for item in handle]
 

@@ -126,7 +126,7 @@ async def test_a_wait_that_is_gone_leaves_its_answer_unclaimed(tmp_path):
     assert job.unclaimed == 1
 
 
-async def test_of_many_waits_only_what_has_changed_is_asked_anew(tmp_path):
+async def test_of_many_waits_only_what_has_changed_is_asked_again(tmp_path):
     def graph(*items):
         async def node(state):
             return {"out": await wait_many(items)}

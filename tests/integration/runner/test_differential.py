@@ -235,7 +235,7 @@ GOT_PAST = {
 
 @pytest.mark.parametrize("manner", MANNERS)
 @pytest.mark.parametrize("name", GOT_PAST)
-async def test_a_wait_that_is_asked_anew_takes_no_answer_of_a_person(name, manner) -> None:
+async def test_a_wait_that_is_asked_again_takes_no_answer_of_a_person(name, manner) -> None:
     wanted, _ = await told_at_once(GOT_PAST[name], Human(manner, 1, always_by_id=True), Limits())
     got, _ = await told_by_a_runner(GOT_PAST[name], Human(manner, 1), Limits())
     assert got == wanted

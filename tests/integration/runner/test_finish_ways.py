@@ -214,7 +214,7 @@ def test_a_cancel_reaches_what_nobody_waits_for(server, tmp_path):
     assert server.stats.paid == 0
 
 
-def test_what_was_cancelled_is_asked_anew_by_the_next_process(server, tmp_path):
+def test_what_was_cancelled_is_asked_again_by_the_next_process(server, tmp_path):
     def run(give_up):
         with ThreadPoolExecutor() as pool:
             batcher = batcher_on(server, path=tmp_path / "b.db", max_batch_age=1000 if give_up else 0.1)

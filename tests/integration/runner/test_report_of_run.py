@@ -35,7 +35,7 @@ async def test_each_run_has_its_own_figures_also_in_a_later_process(tmp_path):
             assert one.cost.requests == 4
             assert (two.threads, two.outcomes["succeeded"]) == (1, 1)
             assert (await runner.report("none")).requests == 0
-    assert two.outcomes["errored"] == 2  # the second process has asked anew for what failed
+    assert two.outcomes["errored"] == 2  # the second process has asked again for what failed
     async with runner_on(path, desk) as runner:
         assert (await runner.report("one")).threads == 2
     said = CliRunner().invoke(app, ["cost", str(path), "--json", "--run-id", "one"]).output
@@ -43,10 +43,10 @@ async def test_each_run_has_its_own_figures_also_in_a_later_process(tmp_path):
 
 
 async def test_what_is_sent_on_counts_once(tmp_path):
-    tries = iter([TimeoutError("later")])
+    attempts = iter([TimeoutError("later")])
 
     async def poll(handle):
-        return [next(tries, f"{item}!") for item in desk.batches[handle]]
+        return [next(attempts, f"{item}!") for item in desk.batches[handle]]
 
     desk = Desk()
     options = {"poll": poll, "attempts": 2}

@@ -41,7 +41,7 @@ def kill(process):
 
 
 def check(place, server, *runs):  # noqa: F811
-    """Each run is whole when it is asked for once more, whoever has done it: its ledger opens, and all is paid once."""
+    """Each run is complete when it is requested once more, by any process: its ledger opens, and all is paid once."""
     for run_id in runs:
         wait_for(start(place, server, run_id))
     stats = server.stats

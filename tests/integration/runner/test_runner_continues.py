@@ -70,7 +70,7 @@ async def test_the_same_inputs_are_recognised_though_langgraph_has_given_them_id
     assert desk.batches == [["hi"]]
 
 
-async def test_threads_that_failed_are_run_again_and_ask_anew_for_what_failed():
+async def test_threads_that_failed_are_run_again_and_ask_again_for_what_failed():
     works = False
     desk = Desk(lambda item: f"{item}!" if works or item != "bad" else ValueError("no"))
 

@@ -123,7 +123,7 @@ async def test_a_call_that_is_cancelled_twice_leaves_its_run_to_be_continued():
     assert desk.batches == [["a"]]
 
 
-async def test_a_thread_begun_by_langgraph_alone_asks_anew_only_for_what_failed():
+async def test_a_thread_begun_by_langgraph_alone_asks_again_only_for_what_failed():
     desk = Desk(lambda item: ValueError("busy") if item == "bad" and len(desk.batches) == 1 else f"{item}!")
 
     async def node(state):

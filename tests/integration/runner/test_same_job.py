@@ -104,8 +104,8 @@ def answered(text: str) -> tuple[Any, ...]:
     return ("answered", text, True)
 
 
-def failed(status: int | None, *, retryable: bool, tries: int = 1, code: str | None = None) -> tuple[Any, ...]:
-    return (RequestFailed, status, retryable, ("errored",) * (tries - 1), code)
+def failed(status: int | None, *, retryable: bool, attempts: int = 1, code: str | None = None) -> tuple[Any, ...]:
+    return (RequestFailed, status, retryable, ("errored",) * (attempts - 1), code)
 
 
 def job(name: str) -> list[Asked]:
@@ -114,43 +114,43 @@ def job(name: str) -> list[Asked]:
 
 
 def plain(name, n):
-    return Asked([user(f"{n}: plain")], answered(said(question=f"{n}: plain", tries=1)))
+    return Asked([user(f"{n}: plain")], answered(said(question=f"{n}: plain", attempts=1)))
 
 
 def system(name, n):
     messages = [{"role": "system", "content": "Be brief."}, user(f"{n}: hello")]
-    return Asked(messages, answered(said(question=f"{n}: hello", system="Be brief.", tries=1)))
+    return Asked(messages, answered(said(question=f"{n}: hello", system="Be brief.", attempts=1)))
 
 
 def settings(name, n):
     item = with_settings(name, [user(f"{n}: cool")], 0.25, 17)
-    return Asked(item, answered(said(question=f"{n}: cool", temperature=0.25, most=17, tries=1)))
+    return Asked(item, answered(said(question=f"{n}: cool", temperature=0.25, most=17, attempts=1)))
 
 
 def turns(name, n):
     messages = [user("One?"), {"role": "assistant", "content": "Two."}, user(f"{n}: three?")]
-    return Asked(messages, answered(said(question=f"{n}: three?", turns=3, tries=1)))
+    return Asked(messages, answered(said(question=f"{n}: three?", turns=3, attempts=1)))
 
 
 def unicode(name, n):
     text = f"{n}: Grüße, 你好, שלום 👩\u200d👩\u200d👧 \u2028 \\u0000 \t\r\n{{}}"
-    return Asked([user(text)], answered(said(question=text, tries=1)))
+    return Asked([user(text)], answered(said(question=text, attempts=1)))
 
 
 def langchain(name, n):
     messages = [SystemMessage("Be kind."), HumanMessage(f"{n}: message")]
-    text = said(question=f"{n}: message", system="Be kind.", tries=1)
+    text = said(question=f"{n}: message", system="Be kind.", attempts=1)
     return Asked(messages, ("message", text, True))
 
 
 def passing(name, n):
-    how, tries = (("500 once", 2), ("429 once", 2), ("500 twice", 3), ("429 twice", 3))[n // len(KINDS) % 4]
-    return Asked([user(f"{n}: [{how}]")], answered(said(question=f"{n}: [{how}]", tries=tries)))
+    how, attempts = (("500 once", 2), ("429 once", 2), ("500 twice", 3), ("429 twice", 3))[n // len(KINDS) % 4]
+    return Asked([user(f"{n}: [{how}]")], answered(said(question=f"{n}: [{how}]", attempts=attempts)))
 
 
 def lasting(name, n):
     status = (500, 429)[n // len(KINDS) % 2]
-    return Asked([user(f"{n}: [{status} always]")], failed(status, retryable=True, tries=3))
+    return Asked([user(f"{n}: [{status} always]")], failed(status, retryable=True, attempts=3))
 
 
 def refused(name, n):

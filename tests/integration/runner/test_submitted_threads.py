@@ -52,11 +52,11 @@ async def test_what_waits_to_begin_is_in_the_file_and_not_in_memory(tmp_path, mo
     monkeypatch.setattr(_submissions, "_AT_HAND", 2)
     desk = Desk()
     async with served(tmp_path, desk, limit=1) as runner:
-        handles = await asyncio.gather(*(runner.submit({"x": f"{i}"}, thread_id=f"t{i}") for i in range(6)))
+        handles = await asyncio.gather(*(runner.submit({"x": f"{i}"}, thread_id=f"t{i}") for i in range(8)))
         held = runner._submissions._live.values()
-        assert sum(each.row is not None for each in held) <= 2 < len(held)
+        assert sum(each.row is not None for each in held) <= 3 < len(held)  # one of them begins
         results = await within(asyncio.gather(*map(runner.result, handles)))
-    assert [each["out"] for each in results] == [[f"{i}!"] for i in range(6)]
+    assert [each["out"] for each in results] == [[f"{i}!"] for i in range(8)]
 
 
 async def test_each_runs_in_the_context_of_its_own_request(tmp_path):
@@ -77,7 +77,7 @@ async def test_each_runs_in_the_context_of_its_own_request(tmp_path):
 
 
 async def test_one_that_cannot_begin_stops_no_other(tmp_path):
-    """Its state is another input's: somebody has deleted its row, and begun it anew."""
+    """Its state is another input's: its row was deleted, and it was begun again."""
     desk = Desk().hold()
     async with served(tmp_path, desk) as runner:
         await runner.submit({"x": "a"}, thread_id="a")

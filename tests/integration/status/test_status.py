@@ -198,8 +198,8 @@ def test_a_file_of_a_hundred_thousand_threads_takes_less_than_a_hundred_megabyte
         ids = [f"{n:032x}"[::-1] for n in range(100_000)]
         connection.executemany(put, ((f"batch_bridge.bridge.outcomes.{each[:2]}", each, answer) for each in ids))
         for part in range(2):
-            members = json.dumps({"ids": ids[part * 50_000 :][:50_000], "group": "g"}).encode()
-            connection.execute(put, ("batch_bridge.bridge.members", f"bb-{part}", members))
+            requests = json.dumps({"ids": ids[part * 50_000 :][:50_000], "group": "g"}).encode()
+            connection.execute(put, ("batch_bridge.bridge.members", f"bb-{part}", requests))
             batch = json.dumps({"stage": "submitted", "at": time.time(), "handle": "h"}).encode()
             connection.execute(put, ("batch_bridge.bridge.batches", f"bb-{part}", batch))
     code = (

@@ -68,7 +68,7 @@ class Api:
         self.fuse.burn()
         return key
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         self.fuse.burn()
 
         async def outcomes():
@@ -166,7 +166,7 @@ async def test_a_row_that_outlived_its_outcome_does_not_wait():
 
 async def test_the_engine_tells_what_is_sent():
     class Slow(Api):
-        async def poll(self, handle, members):
+        async def poll(self, handle, requests):
             return InProgress()
 
     engine = Engine("bridge", Slow(), FlushPolicy(max_age=0), durable(MemoryRows(), "bridge"))

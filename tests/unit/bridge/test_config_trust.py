@@ -1,4 +1,4 @@
-"""What a configuration file may not say: whoever can write it gets no key, and hangs nobody."""
+"""What a configuration file may not say: its author gets no key, and cannot make a process hang."""
 
 import pytest
 

@@ -86,7 +86,7 @@ async def test_an_answer_is_used_until_its_time_is_over(place):
         await cache.remember({KEYS[0]: 1}, at(0))
         assert await cache.recall([KEYS[0]], at(DAY - 1)) == {KEYS[0]: 1}
         assert await cache.recall([KEYS[0]], at(DAY)) == {}
-        assert await cache.recall([KEYS[0]], at(0)) == {}, "it was let go of"
+        assert await cache.recall([KEYS[0]], at(0)) == {}, "it was released"
 
 
 async def test_the_shorter_time_counts(place):
@@ -96,7 +96,7 @@ async def test_the_shorter_time_counts(place):
     await ever.remember({KEYS[2]: 1}, at(0))
     assert await short.recall([KEYS[0], KEYS[2]], at(9)) == {KEYS[0]: 1, KEYS[2]: 1}
     assert await short.recall([KEYS[2]], at(10)) == {}
-    assert await long.recall([KEYS[1]], at(10)) == {}, "whoever put it wanted it to go"
+    assert await long.recall([KEYS[1]], at(10)) == {}, "it was stored with a time to live"
     assert await ever.recall([KEYS[0]], at(99)) == {KEYS[0]: 1}
     assert await ever.recall([KEYS[0]], at(100)) == {}
     for each in (long, short, ever):

@@ -42,10 +42,10 @@ class Knowing(FakeProvider):
     def identity(self, request):
         return str(request.item["q"]).encode()
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         batch = self.batches.get(str(handle))
-        assert batch is None or tuple(each.id for each in batch.requests) == tuple(members)
-        return await super().poll(handle, members)
+        assert batch is None or tuple(each.id for each in batch.requests) == tuple(requests)
+        return await super().poll(handle, requests)
 
 
 class Place:
@@ -303,7 +303,7 @@ class World(crashes.World):
 @pytest.mark.parametrize(("cache", "dedupe"), [(True, True), (False, True), (True, False)])
 async def test_wherever_the_process_dies_every_request_ends_once_and_a_key_is_paid_once(story, moment, cache, dedupe):
     for call in sampling.calls(f"{story} {moment} {cache} {dedupe}"):
-        # The replies are made anew, since those of an earlier story have been read.
+        # The replies are made again, since those of an earlier story have been read.
         world = World(fresh(crashes.STORIES[story]), cache=cache, dedupe=dedupe)
         world.fuse.arm(call, moment)
         try:

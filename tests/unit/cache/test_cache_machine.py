@@ -46,13 +46,13 @@ class Provider(plain.WildProvider):
         if self.shared:
             contents = [content(each) for each in requests]
             self._expect(len(set(contents)) == len(contents), f"{key} pays twice for one content")
-            members = [content(self.asked[each]) for each in row.get("ids", ())]
-            self._expect(set(contents) == set(members), f"{key} leaves members without a line")
+            sent_ids = [content(self.asked[each]) for each in row.get("ids", ())]
+            self._expect(set(contents) == set(sent_ids), f"{key} leaves members without a line")
             self._expect(set(ids) <= set(row.get("ids", ())), f"{key}: members not written first")
         else:
             self._expect(row.get("ids") == ids, f"{key}: members not written first")
         self._expect(len(row.get("keys", ())) == len(row.get("ids", ())), f"{key}: keys not written first")
-        # What is left to check is the same as before, once the members are those that were sent.
+        # What is left to check is the same as before, once the requests are those that were sent.
         read = self._store.read
         try:
             self._store.read = lambda: _with_members(read(), key, ids)
@@ -102,7 +102,7 @@ class SharingMachine(plain.EngineMachine):
         self.memory = None
         super().begin(policy, limits, searchable, attempts)
 
-    def boot(self, *, anew: bool = True) -> None:
+    def boot(self, *, fresh: bool = True) -> None:
         if not isinstance(self.provider, Provider):  # the first time
             most = self.provider._most
             self.provider = Provider(self.provider.limits, most, self.store, searchable=self.provider._searchable)
@@ -110,7 +110,7 @@ class SharingMachine(plain.EngineMachine):
             self.provider.shared = self.kind != "cache"
             self.memory = Memory(self.fuse) if self.kind != "dedupe" else None
         self.fuse.revive()
-        if anew:
+        if fresh:
             deduplication = Deduplication(plain.NAME, self.provider, self.memory, dedupe=self.provider.shared)
             ledger = Ledger(self.store, plain.NAME, chunk=2)
             self.last = Engine(

@@ -57,27 +57,27 @@ def test_the_smaller_limit_counts(limits, policy, capped):
     assert cap(limits, *policy) == capped
 
 
-def members(*ids, second=0):
+def requests(*ids, second=0):
     return [Waiting(each, "g", 1, at(second)) for each in ids]
 
 
 def test_ticks_that_race_make_the_same_key():
-    assert batch_key("bridge", members("1", "2")) == batch_key("bridge", iter(members("1", "2")))
+    assert batch_key("bridge", requests("1", "2")) == batch_key("bridge", iter(requests("1", "2")))
 
 
-def test_requests_that_are_asked_anew_under_their_old_ids_make_another_key():
-    assert batch_key("bridge", members("1", "2")) != batch_key("bridge", members("1", "2", second=1e-6))
+def test_requests_that_are_asked_again_under_their_old_ids_make_another_key():
+    assert batch_key("bridge", requests("1", "2")) != batch_key("bridge", requests("1", "2", second=1e-6))
 
 
 def test_another_bridge_member_or_order_makes_another_key():
     keys = [
-        batch_key("bridge", members("1", "2")),
-        batch_key("bridge", members("2", "1")),
-        batch_key("bridge", members("12")),
-        batch_key("bridge", members("1")),
-        batch_key("bridge", members()),
-        batch_key("bridg", members("e1", "2")),
-        batch_key("other", members("1", "2")),
+        batch_key("bridge", requests("1", "2")),
+        batch_key("bridge", requests("2", "1")),
+        batch_key("bridge", requests("12")),
+        batch_key("bridge", requests("1")),
+        batch_key("bridge", requests()),
+        batch_key("bridg", requests("e1", "2")),
+        batch_key("other", requests("1", "2")),
     ]
     assert len(set(keys)) == len(keys)
     assert all(len(key) == 35 and key.startswith("bb-") for key in keys)

@@ -27,7 +27,7 @@ DOUBTFUL = [
 ]
 
 
-def tries(*codes):
+def attempts(*codes):
     return tuple(Attempt(f"b{n}", "errored", code, at(n)) for n, code in enumerate(codes))
 
 
@@ -46,7 +46,7 @@ def tries(*codes):
     ],
 )
 def test_what_may_pass_is_sent_again_up_to_the_limit(outcome, before, limit, expected):
-    assert is_sent_again(outcome, tries(*before), limit=limit) is expected
+    assert is_sent_again(outcome, attempts(*before), limit=limit) is expected
 
 
 @pytest.mark.parametrize("outcome", [Succeeded(1), CANCELLED, *PERMANENT, *DOUBTFUL])
@@ -57,7 +57,7 @@ def test_the_rest_stands_at_once(outcome):
 @pytest.mark.parametrize(("outcome", "expected"), [(EXPIRED, True), (CANCELLED, True), (RATE, True)])
 @pytest.mark.parametrize("limit", [1, 3])
 def test_what_is_late_goes_on_whatever_the_limit(outcome, expected, limit):
-    assert is_sent_again(outcome, tries("429", "429", "429"), limit=limit, late=True) is expected
+    assert is_sent_again(outcome, attempts("429", "429", "429"), limit=limit, late=True) is expected
 
 
 @pytest.mark.parametrize("outcome", [Succeeded(1), *PERMANENT, *DOUBTFUL])
@@ -70,7 +70,7 @@ def test_what_is_late_and_stands(outcome):
     [(3, True, 20, True), (2, True, 20, True), (1, True, 0, False), (3, False, 0, False)],
 )
 def test_what_found_no_room_does_not_count(limit, requeues, before, expected):
-    assert is_sent_again(FULL, tries(*[TOKEN_LIMIT] * before), limit=limit, requeues=requeues) is expected
+    assert is_sent_again(FULL, attempts(*[TOKEN_LIMIT] * before), limit=limit, requeues=requeues) is expected
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_what_found_no_room_does_not_count(limit, requeues, before, expected):
 )
 def test_a_request_that_is_refused_alone_comes_back_while_it_may_fit(alone, said, code):
     again = Resubmission("b1", 3, late=False, requeues=True, may_fit=lambda said: said == "yes", now=at(9), alone=alone)
-    attempt = again.judge("x", Errored(said, code=TOKEN_LIMIT, retryable=True), tries(*[ALONE] * 5))
+    attempt = again.judge("x", Errored(said, code=TOKEN_LIMIT, retryable=True), attempts(*[ALONE] * 5))
     assert (attempt and attempt.code) == code
     assert again.refusal is not None
 
 
 def test_a_request_that_is_refused_alone_comes_back_so_often_and_not_for_ever():
-    assert is_sent_again(FULL, tries(*[ALONE] * (MOST_REFUSALS - 2)), limit=3, requeues=True)
-    assert not is_sent_again(FULL, tries(*[ALONE] * (MOST_REFUSALS - 1)), limit=3, requeues=True)
+    assert is_sent_again(FULL, attempts(*[ALONE] * (MOST_REFUSALS - 2)), limit=3, requeues=True)
+    assert not is_sent_again(FULL, attempts(*[ALONE] * (MOST_REFUSALS - 1)), limit=3, requeues=True)
 
 
 def test_a_batch_that_is_read_twice_is_one_try():

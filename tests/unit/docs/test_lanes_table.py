@@ -12,6 +12,7 @@ from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.lanes import LANES
 from batch_bridge._core.policy.vendor_terms import terms_of
 from batch_bridge._money import share_of
+from batch_bridge.bridge._deadline import Deadline
 from batch_bridge.bridge._ladder import ladder_of
 from batch_bridge.providers.anthropic import AnthropicBatch
 from batch_bridge.providers.azure import AzureOpenAIBatch
@@ -68,7 +69,7 @@ def test_a_row_tells_the_price_and_who_has_the_lane(lane, name):
 def test_a_row_tells_how_long_it_takes(name):
     provider = PROVIDERS[name]
     names = [lane for lane in LANES if lane in provider.lanes]
-    ladder = ladder_of(provider, names, None, "wait_for_cancel", flush=FlushPolicy(), terms=terms_of(name))
+    ladder = ladder_of(provider, names, Deadline(), flush=FlushPolicy(), terms=terms_of(name))
     for lane in ladder.lanes:
         said = ROWS[lane.name][2]
         promised = next((time for text, time in TIMES.items() if said.startswith(text)), None)

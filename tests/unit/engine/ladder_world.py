@@ -81,7 +81,7 @@ class Lane:
     def refuses(self, handle):
         return self.sent[handle["id"]].began is None
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         sent = self.sent[handle["id"]]
         self._begin(sent)
         now = self.clock.seconds

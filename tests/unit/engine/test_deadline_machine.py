@@ -40,9 +40,9 @@ class LateProvider(plain.WildProvider):
             self.done[handle] = set(self._pick([[], ids[:1], ids[1:], ids]))
         super()._cancel(handle)
 
-    def _poll(self, handle, members):
+    def _poll(self, handle, requests):
         before = self._known(handle).results
-        reply = super()._poll(handle, members)
+        reply = super()._poll(handle, requests)
         batch = self._known(handle)
         if batch.state == "cancelled" and batch.results is not before:
             batch.results = {
@@ -76,12 +76,12 @@ class DeadlineMachine(plain.EngineMachine):
         super().begin(policy, limits, searchable, attempts)
         self.most_tries = attempts
 
-    def boot(self, *, anew: bool = True) -> None:
+    def boot(self, *, fresh: bool = True) -> None:
         if not isinstance(self.provider, LateProvider):  # the first time
             most = Limits(requests=self.provider._most.requests, bytes=self.provider.limits.bytes)
             self.provider = LateProvider(self.provider.limits, most, self.store, searchable=self.provider._searchable)
         self.fuse.revive()
-        if anew:
+        if fresh:
             self.last = Engine(
                 plain.NAME,
                 self.provider,

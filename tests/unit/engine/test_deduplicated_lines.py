@@ -1,4 +1,4 @@
-"""Lines: what a batch sends for its members, and what the outcome of a line is to them."""
+"""Lines: what a batch sends for its requests, and what the outcome of a line is to them."""
 
 import pytest
 from fakes import T0, at, ended
@@ -22,8 +22,8 @@ def queues(draw):
     return [Waiting(f"{i}", *shape[key], at(i), key) for i, key in enumerate(keys)]
 
 
-def batch(*members, shared=True):
-    ids, keys = zip(*(each.split("=") for each in members), strict=True)
+def batch(*requests, shared=True):
+    ids, keys = zip(*(each.split("=") for each in requests), strict=True)
     return SubmittedBatch("bb", ids, "", T0, "handle", keys, shared)
 
 
@@ -127,9 +127,9 @@ async def test_only_first_answers_are_kept_and_never_errors():
 
 async def test_answers_are_kept_in_groups():
     notes = Notes()
-    members = [f"{i}=k{i}" for i in range(3 * GROUP + 1)]
-    pairs = [(f"{i}", Succeeded(i)) for i in range(len(members))]
-    await read(await spread(ended(pairs), batch(*members), notes))
+    requests = [f"{i}=k{i}" for i in range(3 * GROUP + 1)]
+    pairs = [(f"{i}", Succeeded(i)) for i in range(len(requests))]
+    await read(await spread(ended(pairs), batch(*requests), notes))
     assert [len(call) for call in notes.calls] == [GROUP, GROUP, GROUP, 1]
 
 

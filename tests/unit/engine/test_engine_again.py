@@ -163,13 +163,13 @@ class Crowded(FakeProvider):
         self.peak = []
         self.idle = 0
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         batch = self.batches[str(handle)]
         if batch.state == "full":
             self.full += 1
             said = f"Limit: {self.most:,} enqueued tokens." if self.tells else "too much"
             return ended({}, Errored(said, code="token_limit_exceeded", retryable=True))
-        return await super().poll(handle, members)
+        return await super().poll(handle, requests)
 
     async def submit(self, key, requests, prepared):
         load = sum(len(each.requests) for each in self.batches.values() if each.state == "live")

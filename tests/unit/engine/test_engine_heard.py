@@ -21,7 +21,7 @@ class Polled(FakeProvider):
         super().__init__()
         self.looks, self.hurried = [], []
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         self.looks.append(handle)
         return InProgress(0, 1)
 
@@ -75,11 +75,11 @@ async def test_what_is_heard_during_a_look_is_looked_at_after_it(engine):
     first, second = handles(engine)
     provider, under_way = engine.provider, engine.provider.poll
 
-    async def poll(handle, members):
+    async def poll(handle, requests):
         if len(provider.looks) == 0:
             engine.hear(None, T0 + SECOND)
             engine.hear([name_of(first)], T0 + SECOND)
-        return await under_way(handle, members)
+        return await under_way(handle, requests)
 
     provider.poll = poll
     engine.hear([name_of(first)], T0 + SECOND)

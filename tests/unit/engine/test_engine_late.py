@@ -113,12 +113,12 @@ async def test_a_batch_is_stopped_when_nobody_waits_for_it_any_more():
     await world.boot()
     await world.engine.tick(at(0), drain=True)
     key = world.engine._state.flights.of(IDS[0]).batch.key
-    members = world.engine.in_batch(key)
-    await world.engine.cancel(members[:-1], at(1))
+    requests = world.engine.in_batch(key)
+    await world.engine.cancel(requests[:-1], at(1))
     await world.engine.tick(at(1))
     assert "cancel" not in world.provider.take()
-    assert world.engine.in_batch(key) == members[-1:]
-    await world.engine.cancel(members[-1:], at(2))
+    assert world.engine.in_batch(key) == requests[-1:]
+    await world.engine.cancel(requests[-1:], at(2))
     world.fuse.arm(1, "before", "cancel")
     with pytest.raises(Crash):
         await world.engine.tick(at(2))
@@ -129,7 +129,7 @@ async def test_a_batch_is_stopped_when_nobody_waits_for_it_any_more():
     assert world.provider.take().count("cancel") == 1, "the next process stops it"
     await world.engine.tick(at(400))
     closed = await Ledger(world.store, "bridge").closed_batches()
-    assert [dict(each.outcomes) for each in closed] == [{"cancelled": len(members)}]
+    assert [dict(each.outcomes) for each in closed] == [{"cancelled": len(requests)}]
 
 
 async def test_who_is_cancelled_before_its_batch_is_confirmed_is_not_sent():
@@ -251,7 +251,7 @@ async def test_a_stored_deadline_that_cannot_be_kept_stops_no_bridge(ledger, fal
     assert provider.executed == dict.fromkeys(IDS[:3], 1)
 
 
-async def test_a_request_that_is_asked_anew_has_its_own_time():
+async def test_a_request_that_is_asked_again_has_its_own_time():
     provider, fallback = FakeProvider(), FakeProvider()
     deadline = Ladder.of_fallback(timedelta(seconds=60), "pay_again", fallback)
     engine = Engine(

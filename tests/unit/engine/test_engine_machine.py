@@ -138,9 +138,9 @@ class EngineMachine(RuleBasedStateMachine):
             self.bury()
 
     @precondition(lambda self: self.engine is None)
-    @rule(everything=st.sampled_from([True, True, False]), anew=st.booleans())
-    def restart(self, everything: bool, anew: bool) -> None:
-        self.boot(anew=anew)
+    @rule(everything=st.sampled_from([True, True, False]), fresh=st.booleans())
+    def restart(self, everything: bool, fresh: bool) -> None:
+        self.boot(fresh=fresh)
         if everything and self.engine is not None:
             self.collect(list(self.parked))
 
@@ -193,7 +193,7 @@ class EngineMachine(RuleBasedStateMachine):
         held = [
             each
             for key, row in rows["batches"].items()
-            if row["stage"] != "overdue"  # its members are answered elsewhere
+            if row["stage"] != "overdue"  # its requests are answered elsewhere
             for each in rows["members"][key]["ids"]
         ]
         self.expect(len(held) == len(set(held)), "a request is in two batches")
@@ -228,7 +228,7 @@ class EngineMachine(RuleBasedStateMachine):
         queued, flying = set(engine._state.queue), set(flights._in_flight)
         early = {each for each, flight in flights._early.items() if getattr(flight.batch, "left", "") != "overdue"}
         settled = rows["outcomes"].keys()
-        inherited = {each for flight in flights if flight.inherited for each in flight.batch.members}
+        inherited = {each for flight in flights if flight.inherited for each in flight.batch.requests}
         self.expect(not queued & flying, "queued and in flight")
         self.expect(not queued & settled, "queued and settled")
         self.expect(settled & flying <= inherited, "in flight and settled")
@@ -240,8 +240,8 @@ class EngineMachine(RuleBasedStateMachine):
         known = queued | flying | settled | self.ended
         self.expect(self.provider.collected <= known, f"lost: {self.provider.collected - known}")
         self.expect(self.reported <= settled | self.ended, "reported as settled without an outcome")
-        tries = {key: len(row["tries"]) for key, row in rows["tries"].items()}
-        self.expect(max(tries.values(), default=0) <= self.most_tries, "a request was tried too often")
+        attempts = {key: len(row["tries"]) for key, row in rows["tries"].items()}
+        self.expect(max(attempts.values(), default=0) <= self.most_tries, "a request was tried too often")
         stages = {key: row["stage"] not in ("begun", "prepared") for key, row in rows["batches"].items()}
         known_stages = {each.batch.key: isinstance(each.batch, SubmittedBatch) for each in flights}
         self.expect(stages == known_stages, "the engine and the ledger differ on the batches")
@@ -253,10 +253,10 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.engine is not None
         return self.engine
 
-    def boot(self, *, anew: bool = True) -> None:
+    def boot(self, *, fresh: bool = True) -> None:
         """Start a new process; or open the same engine again, after an error of the store say."""
         self.fuse.revive()
-        if anew:
+        if fresh:
             ledger = Ledger(self.store, NAME, chunk=2)
             self.last = Engine(
                 NAME, self.provider, self.policy, ledger, EngineSettings(poll_interval=INTERVAL, attempts=self.attempts)

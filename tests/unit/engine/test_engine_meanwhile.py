@@ -14,7 +14,7 @@ REQUESTS = [request(number) for number in range(10)]
 
 
 class Slow(FakeProvider):
-    """Its uploads wait until they are let go."""
+    """Its uploads wait until they are released."""
 
     def __init__(self) -> None:
         super().__init__()

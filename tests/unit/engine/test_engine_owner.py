@@ -66,8 +66,8 @@ class Sleepy(FakeProvider):
             if verb == self.world.sleeps_in:
                 self.world.sleep()
 
-    async def poll(self, handle, members):
-        ended = await super().poll(handle, members)
+    async def poll(self, handle, requests):
+        ended = await super().poll(handle, requests)
 
         async def read() -> AsyncIterator:
             async for pair in ended.outcomes:

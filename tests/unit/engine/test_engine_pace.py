@@ -74,15 +74,15 @@ def test_a_pause_that_a_provider_asked_for_is_kept():
 
 
 class Held(FakeProvider):
-    """Its batches end when they are let go."""
+    """Its batches end when they are released."""
 
     def __init__(self):
         super().__init__()
         self.done = set()
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         self.calls.append(("poll", handle))
-        return await super().poll(handle, members) if handle in self.done else InProgress(0, 1)
+        return await super().poll(handle, requests) if handle in self.done else InProgress(0, 1)
 
     def polls(self, handle):
         return self.calls.count(("poll", handle))

@@ -92,7 +92,7 @@ class Life:
             {"submit": [UNKNOWN]},
             ["prepare", "submit", "find", "fence", "find", *SENT],
             ANSWER,
-            id="submit: unknown and not found: fenced, looked for again, sent anew",
+            id="submit: unknown and not found: fenced, looked for again, sent again",
         ),
         pytest.param(
             {"submit": [UNKNOWN], "find": [AWAY, [], [], AWAY], "fence": [AWAY]},

@@ -10,7 +10,7 @@ from batch_bridge._ledger.ledger import Ledger
 
 
 class SlowStore(FakeStore):
-    """Holds up the first call of a name until it is let go."""
+    """Holds up the first call of a name until it is released."""
 
     held: str | None = None
 

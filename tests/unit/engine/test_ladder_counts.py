@@ -1,10 +1,10 @@
-"""What is paid twice because a lane was left is counted once, whoever dies meanwhile; what is paid once is not."""
+"""What is paid twice because a lane was left is counted once, whichever process dies meanwhile; what is paid once is not."""
 
 import pytest
 from fakes import at, ended
 from ladder_world import Clock, Lane, World, request
 
-from batch_bridge._core.models import Errored, Succeeded
+from batch_bridge._core.models import Errored, InProgress, Succeeded
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 
 
@@ -123,6 +123,29 @@ async def test_what_is_answered_while_the_next_call_has_only_begun_is_counted_if
     assert not world.engine.batches_in_flight
 
 
+class Doubled(Lane):
+    """A lane that ends requests with two lines each, of which the first one counts."""
+
+    async def poll(self, handle, requests):
+        reply = await super().poll(handle, requests)
+        if isinstance(reply, InProgress):
+            return reply
+        pairs = [pair async for pair in reply.outcomes]
+        return ended([*((each, Errored("no", code="bad")) for each, _ in pairs), *pairs])
+
+
+@pytest.mark.parametrize("chunk", [1, 1000])
+async def test_a_second_line_of_the_lane_that_was_left_is_no_answer(chunk):
+    clock = Clock()
+    flex, realtime = Doubled("flex", clock, constant(880), stops=False), Lane("realtime", clock, constant(200))
+    world = await opened(clock, flex, realtime)
+    world.engine._state.ledger.table.chunk = chunk
+    await world.run([(0, request(1, 900))])
+    await world.drain()
+    assert {lane for _, lane in world.answered.values()} == {"realtime"}
+    assert await counted(world) == 0
+
+
 class Doubtful(Lane):
     """A lane whose create calls come through, but have no answer; they can be looked up from some time on."""
 
@@ -202,7 +225,7 @@ async def test_what_is_cancelled_after_it_has_moved_is_paid_once(is_delivered):
 
 
 class Failing(Lane):
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         return ended({each.id: Errored("no", code="bad") for each in self.sent[handle["id"]].requests})
 
 

@@ -124,11 +124,11 @@ class Reading(Lane):
 
     arrives = 0.0
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         ends = self.sent[handle["id"]].ends
         if ends is not None and ends <= self.clock.seconds < ends + self.arrives:
             return InProgress(looking=True)
-        return await super().poll(handle, members)
+        return await super().poll(handle, requests)
 
 
 @pytest.mark.parametrize("policy", ["wait_for_cancel", "pay_again"])

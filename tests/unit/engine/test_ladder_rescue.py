@@ -11,16 +11,16 @@ from batch_bridge._core.models import Errored, InProgress, Succeeded
 class Slow(Lane):
     """A lane that is not looked at for long."""
 
-    async def poll(self, handle, members):
-        reply = await super().poll(handle, members)
+    async def poll(self, handle, requests):
+        reply = await super().poll(handle, requests)
         return InProgress(0, 1, again_in=3000.0) if isinstance(reply, InProgress) else reply
 
 
 class Failing(Lane):
     """A lane that ends requests with an error after its time."""
 
-    async def poll(self, handle, members):
-        reply = await super().poll(handle, members)
+    async def poll(self, handle, requests):
+        reply = await super().poll(handle, requests)
         if isinstance(reply, InProgress):
             return reply
         self.paid.clear()
@@ -71,8 +71,8 @@ async def test_an_error_that_was_told_before_that_stands():
 class FailingEarly(Failing):
     """The same, and it says so before the batch has ended."""
 
-    async def poll(self, handle, members):
-        reply = await super().poll(handle, members)
+    async def poll(self, handle, requests):
+        reply = await super().poll(handle, requests)
         if isinstance(reply, InProgress) or self.clock.seconds > 1500:
             return reply
         return InProgress(1, 2, outcomes=tuple([pair async for pair in reply.outcomes]), again_in=700.0)
@@ -90,10 +90,10 @@ async def test_an_error_before_the_end_of_its_batch_is_looked_at_as_well():
 class Broken(Slow):
     """A lane that cannot be looked at from some time on, for a while."""
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         if 850 < self.clock.seconds < 1000:
             raise RuntimeError("down")
-        return await super().poll(handle, members)
+        return await super().poll(handle, requests)
 
 
 async def test_a_look_that_fails_leaves_the_error_and_the_batch():

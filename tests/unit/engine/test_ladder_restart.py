@@ -48,10 +48,10 @@ async def test_without_lanes_a_batch_that_was_being_stopped_is_waited_for():
 class Busy(Lane):
     """A lane that looks after batches of others, too, and of those answers nothing."""
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         if handle["id"] in self.sent:
-            return await super().poll(handle, members)
-        return ended({each: Errored("busy", code="busy", status_code=503, retryable=True) for each in members})
+            return await super().poll(handle, requests)
+        return ended({each: Errored("busy", code="busy", status_code=503, retryable=True) for each in requests})
 
 
 async def test_without_lanes_what_another_lane_did_not_answer_is_sent_at_home():

@@ -118,7 +118,7 @@ async def test_a_crash_between_any_two_writes_only_repeats_work(moment):
         rows = store.read()
         for batch in await ledger.open_batches():  # readable at every point
             intent = batch[0] if isinstance(batch, tuple) else batch
-            assert intent.members == IDS
+            assert intent.requests == IDS
             for each in IDS:  # and nothing of an open batch is lost
                 assert each in rows["requests"] or each in rows["outcomes"]
         await live(ledger)

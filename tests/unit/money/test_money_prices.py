@@ -161,11 +161,11 @@ def test_prices_that_are_none_are_refused(given, error):
 
 def _account(*answers, thread="t"):
     account = Account(NOW, "openai", tuple(Who(f"{thread}{n}", "run", "node") for n in range(len(answers))))
-    members = [f"r{n}" for n in range(len(answers))]
-    account.know(members, members)
+    requests = [f"r{n}" for n in range(len(answers))]
+    account.know(requests, requests)
     account.note(
         (member, Succeeded(answer) if isinstance(answer, dict) else answer)
-        for member, answer in zip(members, answers, strict=True)
+        for member, answer in zip(requests, answers, strict=True)
     )
     account.lane = "batch"
     return account

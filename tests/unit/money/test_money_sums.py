@@ -32,8 +32,8 @@ class Billing(FakeProvider):
         self.plan = fates
         self.billed = {}
 
-    async def poll(self, handle, members):
-        reply = await super().poll(handle, members)
+    async def poll(self, handle, requests):
+        reply = await super().poll(handle, requests)
         if not isinstance(reply, Ended):
             return reply
         batch = self.batches[str(handle)]

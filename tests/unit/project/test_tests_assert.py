@@ -8,7 +8,7 @@ import sampling
 
 TESTS = Path(sampling.__file__).parent
 ASSERTS = {"raises", "warns", "fail", "run_state_machine_as_test"}
-"""Calls that assert, whoever has defined them."""
+"""Calls that assert, wherever they are defined."""
 RAISES_IF_WRONG = {
     "test_conformance",
     "test_no_answer_makes_the_reading_of_a_message_raise",

@@ -170,7 +170,7 @@ class Stream:
         pass
 
 
-async def openai(content, members, draws):
+async def openai(content, requests, draws):
     @asynccontextmanager
     async def answered(_):
         yield Stream(chunks(draws, content))
@@ -183,12 +183,12 @@ async def openai(content, members, draws):
     clients = SimpleNamespace(call=call, limits=ResponseLimits())
     batch = SimpleNamespace(id="batch_1", output_file_id="file_1", error_file_id=None)
     files = await _openai_download.fetch(clients, batch)
-    async for pairs in _openai_download.read_outcomes(clients, batch, files, members):
+    async for pairs in _openai_download.read_outcomes(clients, batch, files, requests):
         for pair in pairs:
             yield pair
 
 
-async def anthropic(content, members, draws):
+async def anthropic(content, requests, draws):
     async def results(_):
         return SimpleNamespace(http_response=Stream(chunks(draws, content)))
 
@@ -198,12 +198,12 @@ async def anthropic(content, members, draws):
     clients = SimpleNamespace(call=call, limits=ResponseLimits())
     download = await _anthropic_download.fetch(clients, "msgbatch_1")
     async for pair in _anthropic_download.read_outcomes(
-        clients, "msgbatch_1", download, members, AnthropicUsageTotal("m")
+        clients, "msgbatch_1", download, requests, AnthropicUsageTotal("m")
     ):
         yield pair
 
 
-async def gemini(content, members, draws):
+async def gemini(content, requests, draws):
     async def call(_, download, __):
         async def into(*, file, destination=None):
             if destination is None:
@@ -216,7 +216,7 @@ async def gemini(content, members, draws):
     job = SimpleNamespace(name="batches/1", inlined=None, responses_file="files/1")
     clients = SimpleNamespace(call=call, limits=ResponseLimits())
     results = await _gemini_download.fetch(clients, "files/1")
-    async for pair in _gemini_download.read_outcomes(clients, job, results, members, GeminiBill("m")):
+    async for pair in _gemini_download.read_outcomes(clients, job, results, requests, GeminiBill("m")):
         yield pair
 
 
@@ -232,17 +232,17 @@ def id_of(number):
     return random.Random(f"id {number}").randbytes(16).hex()
 
 
-def batch_of(members):
+def batch_of(requests):
     from datetime import UTC, datetime
 
-    return SubmittedBatch("bb-1", tuple(members), "g", datetime(2026, 1, 1, tzinfo=UTC), {"id": "batch_1"})
+    return SubmittedBatch("bb-1", tuple(requests), "g", datetime(2026, 1, 1, tzinfo=UTC), {"id": "batch_1"})
 
 
-async def settled(outcomes, members):
+async def settled(outcomes, requests):
     """What each request has ended with, by way of the ledger."""
     ledger = Ledger(InMemoryStore(), ("fuzz",))
-    await settle(ledger, batch_of(members), Ended(outcomes, missing=MISSING), inherited=False)
-    return await ledger.outcomes(members)
+    await settle(ledger, batch_of(requests), Ended(outcomes, missing=MISSING), inherited=False)
+    return await ledger.outcomes(requests)
 
 
 @pytest.mark.parametrize(("vendor", "message"), WAYS, ids=[f"{v}-{'message' if m else 'body'}" for v, m in WAYS])
@@ -250,16 +250,16 @@ async def test_a_damaged_line_touches_no_neighbour(vendor, message, caplog):
     caplog.set_level("ERROR")
     read, line_of = VENDORS[vendor]
     kinds = Counter()
-    members = [id_of(number) for number in range(2 * IN_A_FILE)]
+    requests = [id_of(number) for number in range(2 * IN_A_FILE)]
     for file in range(-(-LINES // IN_A_FILE // len(WAYS))):
         draws = random.Random(f"{vendor} {message} {file}")
-        lines = [json.dumps(line_of(each, draws, message=message), ensure_ascii=file % 2 == 0) for each in members]
+        lines = [json.dumps(line_of(each, draws, message=message), ensure_ascii=file % 2 == 0) for each in requests]
         whole = [line.encode(errors="surrogatepass") for line in lines]
         spoilt = [damaged(draws, line) if place % 2 else line for place, line in enumerate(whole)]
-        ended = await settled(read(b"\n".join(spoilt), members, draws), members)
-        assert ended.keys() == set(members)
-        expected = await settled(read(b"\n".join(whole), members, draws), members)
-        for place, member in enumerate(members):
+        ended = await settled(read(b"\n".join(spoilt), requests, draws), requests)
+        assert ended.keys() == set(requests)
+        expected = await settled(read(b"\n".join(whole), requests, draws), requests)
+        for place, member in enumerate(requests):
             if place % 2 == 0:
                 assert isinstance(expected[member], Succeeded) or vendor == "anthropic"
                 same_answer = same(_outcome.shown(ended[member]), _outcome.shown(expected[member]))
@@ -276,14 +276,14 @@ async def test_a_damaged_line_touches_no_neighbour(vendor, message, caplog):
 async def test_a_line_that_cannot_be_read_is_its_requests_own_error():
     draws = random.Random(0)
     for vendor, (read, line_of) in VENDORS.items():
-        members = [id_of(number) for number in range(3)]
-        lines = [json.dumps(line_of(each, random.Random(5), message=True)).encode() for each in members]
+        requests = [id_of(number) for number in range(3)]
+        lines = [json.dumps(line_of(each, random.Random(5), message=True)).encode() for each in requests]
         cut = lines[1][: len(lines[1]) * 2 // 3] if not lines[1].startswith(b'{"response"') else lines[1][40:]
-        ended = await settled(read(b"\n".join([lines[0], cut, lines[2]]), members, draws), members)
-        own = ended[members[1]]
+        ended = await settled(read(b"\n".join([lines[0], cut, lines[2]]), requests, draws), requests)
+        own = ended[requests[1]]
         assert (own.code, own.retryable, own.body) == ("unreadable_answer", True, cut.strip().decode()[:2_000]), vendor
-        good = {members[0], members[2]}
-        assert {each for each in members if isinstance(ended[each], Succeeded)} == good
+        good = {requests[0], requests[2]}
+        assert {each for each in requests if isinstance(ended[each], Succeeded)} == good
 
 
 async def test_a_line_that_comes_again_whole_is_the_answer():

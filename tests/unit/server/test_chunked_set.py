@@ -14,7 +14,7 @@ keys = st.lists(st.sampled_from([f"k{n}" for n in range(12)]), max_size=6)
 
 
 class PiecesMachine(RuleBasedStateMachine):
-    """Adds, removes, loads anew, and another process that goes on."""
+    """Adds, removes, reloads, and another process that continues."""
 
     def __init__(self) -> None:
         super().__init__()

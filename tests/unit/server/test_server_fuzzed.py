@@ -95,7 +95,7 @@ class World:
             await hosted.note(thread, request_id)
         strange = [*honest, *honest.values(), *values.values()]
         forged, junk = await self._attack(draws, cases, values, honest, strange)
-        here = hosted.host()  # a process that reads all rows anew
+        here = hosted.host()  # a process that reads all rows again
         for _ in range(4):
             await hosted.tick(here)
             for run in hosted.server.created:

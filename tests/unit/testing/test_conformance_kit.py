@@ -171,10 +171,10 @@ class Forgetful(Plain):
         self.known.add(handle)
         return handle
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         if handle not in self.known:
             return Ended(_none(), missing=Errored("who is that?"))
-        return await super().poll(handle, members)
+        return await super().poll(handle, requests)
 
 
 async def _none():
@@ -231,8 +231,8 @@ class TupleHandle(Plain):
     async def submit(self, key, requests, prepared):
         return (await super().submit(key, requests, prepared),)
 
-    async def poll(self, handle, members):
-        return InProgress() if isinstance(handle, tuple) else await super().poll(handle[0], members)
+    async def poll(self, handle, requests):
+        return InProgress() if isinstance(handle, tuple) else await super().poll(handle[0], requests)
 
 
 @pytest.mark.parametrize(

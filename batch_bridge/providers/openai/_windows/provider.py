@@ -157,7 +157,7 @@ class OpenAIWindow:
             "wants_message": call.wants_message,
         }
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def poll(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         """Retrieve the response, unless it was so a moment ago for its age, or many others were in this second.
 
         Raises:
@@ -188,20 +188,20 @@ class OpenAIWindow:
             raise failure.unavailable(f"retrieving response {response_id}", error) from error
         if not isinstance(body, dict):
             raise ProviderUnavailable(f"retrieving response {response_id} was answered with no response")
-        return self._read_response(body, known, members)
+        return self._read_response(body, known, requests)
 
     def _read_response(
-        self, body: dict[str, Any], known: Mapping[str, Any], members: Sequence[str]
+        self, body: dict[str, Any], known: Mapping[str, Any], requests: Sequence[str]
     ) -> InProgress | Ended:
         match body.get("status"):
             case "completed" | "incomplete":
                 outcome = _answer(body, known)
                 usage = usage_of(body, known["model"])
-                return _ended(members, outcome, usage=usage)
+                return _ended(requests, outcome, usage=usage)
             case "failed":
-                return _ended(members, _failed(body))
+                return _ended(requests, _failed(body))
             case "cancelled":
-                return _ended(members, Cancelled("the response was cancelled before it was complete"))
+                return _ended(requests, Cancelled("the response was cancelled before it was complete"))
             case _:
                 return InProgress(0, 1)
 
@@ -352,10 +352,10 @@ def _failed(body: Mapping[str, Any]) -> Errored:
     return Errored(said, code=code, retryable=code in _PASSING, body=cast("JSON", dict(error)))
 
 
-def _ended(members: Sequence[str], outcome: Outcome, usage: Usage | None = None) -> Ended:
-    return Ended(_each(members, outcome), missing=outcome, usage=usage)
+def _ended(requests: Sequence[str], outcome: Outcome, usage: Usage | None = None) -> Ended:
+    return Ended(_each(requests, outcome), missing=outcome, usage=usage)
 
 
-async def _each(members: Sequence[str], outcome: Outcome) -> AsyncIterator[tuple[str, Outcome]]:
-    for member in members:
-        yield member, outcome
+async def _each(requests: Sequence[str], outcome: Outcome) -> AsyncIterator[tuple[str, Outcome]]:
+    for request_id in requests:
+        yield request_id, outcome
