@@ -10,6 +10,7 @@ still for a term, the connection of the holder is ended.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,6 +32,8 @@ _KIND: Final = 0x6262
 """The first half of our advisory locks."""
 _LOOK: Final = 0.5
 """Seconds between two attempts to get the lock: a take-over after a death takes so long."""
+_LOOKS: Final = 4
+"""Attempts to one look at the holder's leases: they show in seconds what the lock shows at once."""
 _TERM: Final = 15.0
 """Seconds after which a lease that stands still is taken for that of a holder that hangs."""
 _BEAT: Final = 2.0
@@ -90,8 +93,10 @@ class Ticker:
         )
         async with connection:
             watch = _Watch(asyncio.get_running_loop().time)
-            while not await self._try(connection):
-                if watch.is_stale(await self._leases()):
+            for look in itertools.count():
+                if await self._try(connection):
+                    break
+                if look % _LOOKS == 0 and watch.is_stale(await self._leases()):
                     await self._end_holder(connection)
                 await asyncio.sleep(_LOOK)
             self.is_holder = True
@@ -102,11 +107,12 @@ class Ticker:
 
     async def _try(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         """Lock all bridges, or none: one that another pool of this database has too is ticked for by one of them."""
-        for key in self._keys:
+        for place, key in enumerate(self._keys):
             cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (_KIND, key))
             row = await cursor.fetchone()
             if not (row and row[0]):
-                await connection.execute("SELECT pg_advisory_unlock_all()")
+                if place:
+                    await connection.execute("SELECT pg_advisory_unlock_all()")
                 return False
         return True
 
