@@ -284,9 +284,12 @@ class Ledger:
         await self.table.run([self.table.put("members", key, None), self.table.put("money", key, None)])
 
     async def close(self, closed: Closed, money: dict[str, Any] | None = None) -> None:
-        """Replace a settled batch by its summary, and its account by what it has used."""
+        """Replace a settled batch by its summary, and its account by what it has used.
+
+        The summary is the last of what one step writes: where a store writes only the first part, the batch is open.
+        """
         account = [] if money is None else [self.table.put("money", closed.key, money)]
-        await self.table.run([self.table.put("closed", closed.key, closed_row(closed)), *account])
+        await self.table.run([*account, self.table.put("closed", closed.key, closed_row(closed))])
         await self.finish(closed.key)
         if self._most_closed is not None:
             self._closed.append(closed.key)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from fakes import Crash, FakeProvider, FakeStore, at, ended, request
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batch_bridge import Price, Prices
@@ -84,6 +84,7 @@ FATES = st.lists(st.sampled_from(["answer", "answer", "expire", "busy"]), min_si
     st.sets(st.integers(0, REQUESTS - 1)),
     st.sampled_from([None, 1, 3, REQUESTS]),
 )
+@example(["answer"], 40, "middle", {0, 3}, None)  # the summary of a batch is written, and its account is not
 def test_threads_batches_and_the_report_come_to_what_was_billed(fates, die_at, moment, given_up, kinds):
     """`kinds` items differ, where a cache and deduplication share answers; without them all do."""
     asyncio.run(live(fates, die_at, moment, given_up, kinds))
