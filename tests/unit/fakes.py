@@ -77,12 +77,12 @@ class Fuse:
         """Start a new process, which does not die by itself."""
         self._left, self._dead = None, False
 
-    def burn(self, name: str) -> Moment | None:
-        """Count a call; tell when within it the process dies."""
+    def burn(self, *names: str) -> Moment | None:
+        """Count a call, which may do several things in one step; tell when within it the process dies."""
         if self._dead:
             raise Crash
         self.calls += 1
-        if self._left is None or (self._name is not None and name != self._name):
+        if self._left is None or (self._name is not None and self._name not in names):
             return None
         self._left -= 1
         if self._left > 0:
@@ -105,7 +105,7 @@ class FakeStore(BaseStore):
     async def abatch(self, ops: Iterable[Any]) -> list[Result]:
         held = list(ops)
         names = [_named(op) for op in held]
-        moment = self.fuse.burn(names[0])
+        moment = self.fuse.burn(*names)
         if moment == "before":
             raise self.fuse.fault
         self.calls.append(names)

@@ -56,7 +56,7 @@ def world():
     return World()
 
 
-@pytest.mark.parametrize(("moment", "call"), [("after", "put money"), ("before", "delete batches")])
+@pytest.mark.parametrize(("moment", "call"), [("after", "put closed"), ("before", "delete batches")])
 async def test_a_batch_that_was_closed_is_tidied_up_and_not_settled_again(world, moment, call):
     await world.dies(moment, call)
     before = await Ledger(world.store, "bridge").closed_batches()
@@ -73,7 +73,7 @@ async def test_a_batch_that_was_closed_is_tidied_up_and_not_settled_again(world,
 
 async def test_a_batch_that_was_closed_and_whose_requests_wait_again_is_tidied_up(world):
     world.provider.then("poll", ended({IDS[0]: Succeeded({}), IDS[1]: Expired("24 h")}, missing=Expired("24 h")))
-    await world.dies("after", "put money", attempts=2)
+    await world.dies("after", "put closed", attempts=2)
     engine = await world.boot(2, attempts=2)
     assert (await engine.tick(at(2))).settled == (IDS[0],)
     assert await engine.collect(REQUESTS, at(2)) == {IDS[0]}
@@ -83,7 +83,7 @@ async def test_a_batch_that_was_closed_and_whose_requests_wait_again_is_tidied_u
 
 
 async def test_a_later_batch_of_the_same_key_is_not_taken_for_the_one_that_was_closed(world):
-    await world.dies("after", "put money")
+    await world.dies("after", "put closed")
     (closed,) = await Ledger(world.store, "bridge").closed_batches()
     row = world.store.rows.get(("batch_bridge", "bridge", "batches"), closed.key).value
     world.store.rows.put(("batch_bridge", "bridge", "batches"), closed.key, {**row, "at": row["at"] + 60})
@@ -95,7 +95,7 @@ async def test_a_later_batch_of_the_same_key_is_not_taken_for_the_one_that_was_c
 async def test_a_batch_whose_outcomes_are_all_written_is_closed_by_them(world, is_refused):
     if is_refused:
         world.provider.then("poll", ended({}, missing=Errored("no", code="refused")))
-    await world.dies("before", "put money")
+    await world.dies("before", "put closed")
     engine = await world.boot(2)
     assert await engine.collect(REQUESTS, at(2)) == set(IDS)
     assert engine.batches_in_flight == 0
@@ -117,7 +117,7 @@ async def test_a_batch_of_whose_outcomes_some_are_written_is_left_to_its_provide
 
 
 async def test_it_is_closed_once_its_provider_cannot_be_asked_where_nobody_asks_for_its_requests(world):
-    await world.dies("before", "put money")
+    await world.dies("before", "put closed")
     engine = await world.boot(2)
     assert set((await engine.tick(at(2))).settled) == set(IDS)
     assert engine.batches_in_flight == 0
@@ -143,7 +143,7 @@ async def test_a_batch_that_may_still_run_is_not_closed_by_the_ledger(world):
 
 
 async def test_files_are_not_deleted_by_a_process_that_owns_the_bridge_no_more(world):
-    await world.dies("after", "put money")
+    await world.dies("after", "put closed")
     engine = await world.boot(2)
 
     async def refuse():
@@ -161,7 +161,7 @@ async def test_a_batch_that_failed_before_it_was_sent_keeps_its_account(world):
     world.provider.then("submit", SubmissionRefused("400"))
     engine = await world.boot()
     await engine.collect(REQUESTS, at(0))
-    world.fuse.arm(1, "after", "put money")
+    world.fuse.arm(1, "after", "put closed")
     with pytest.raises(Crash):
         await engine.tick(at(0), drain=True)
     world.fuse.revive()

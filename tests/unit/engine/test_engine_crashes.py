@@ -96,7 +96,7 @@ async def test_wherever_the_process_dies_every_request_ends_once_and_is_paid_onc
 
 async def test_what_is_settled_while_an_intent_is_taken_back_is_reported():
     world = World({"submit": [SubmissionRefused("400")]})
-    world.fuse.arm(2, "before", "put money")
+    world.fuse.arm(1, "before", "put closed")
     with pytest.raises(Crash):
         await world.live()
     world.fuse.revive()
