@@ -53,7 +53,9 @@ async def wake(bridge: str, user: str, assistant: str = "", store: Rows | None =
     while not mine and entered >= _covered.get((bridge, caller), 0.0):
         place = (id(asyncio.get_running_loop()), bridge, caller)
         task = _ringing.get(place)
-        if task is None:
+        if (
+            task is None or task.done()
+        ):  # one that has ended leaves its place a turn later, and waiting for it yields none
             mine = True
             task = _ringing[place] = asyncio.ensure_future(_ring(bridge, caller, user, assistant, store))
             task.add_done_callback(partial(_forget, place))
@@ -66,8 +68,9 @@ def is_doubtful(bridge: str, user: str) -> bool:
     return (bridge, caller) not in _covered and not (is_introduced(bridge) and not caller)
 
 
-def _forget(place: tuple[int, str, str], _: asyncio.Task[None]) -> None:
-    _ringing.pop(place, None)
+def _forget(place: tuple[int, str, str], ended: asyncio.Task[None]) -> None:
+    if _ringing.get(place) is ended:
+        del _ringing[place]
 
 
 async def _ring(bridge: str, caller: str, user: str, assistant: str, store: Rows | None) -> None:

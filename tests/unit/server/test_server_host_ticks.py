@@ -140,6 +140,21 @@ async def test_many_waits_ring_once_or_so_and_all_of_them_return(linger: int, mo
     assert 1 <= len(server.runs.created) <= 2
 
 
+async def test_a_ring_that_has_just_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves its place a turn of the loop later: whoever waited for it in a loop would wait without a turn, for ever."""
+    ended = asyncio.get_running_loop().create_future()
+    ended.set_result(None)
+    monkeypatch.setattr(_wakeup, "_covered", {})
+    monkeypatch.setattr(_wakeup, "_ringing", {(id(asyncio.get_running_loop()), "rung", ""): ended})
+    server = Server()
+    access = Access(lambda: server, 0)  # type: ignore[arg-type, return-value]
+    introduce("rung", access)
+    await _wakeup.wake("rung", "")
+    assert len(server.runs.created) == 1
+    await asyncio.sleep(0)
+    assert not _wakeup._ringing
+
+
 async def test_a_graph_that_is_no_bridge_is_not_rung(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_wakeup, "_covered", {})
     server = Server(kind="messages")
