@@ -5,6 +5,7 @@ import base64
 import contextlib
 import contextvars
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +15,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.rows import Rows
+from batch_bridge._node.execution import leave_node
 from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThreadError
 from batch_bridge.runner._calls import Calls
 from batch_bridge.runner._options import full_config
@@ -70,6 +72,8 @@ class Submissions:
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         """What callers wait for, by thread: its outcome."""
         self._call: SubmittedRun | None = None
+        self._is_broken = False
+        """Whether an error has ended a call, and nothing has come of the next so far."""
         self._work: set[asyncio.Task[None]] = set()
         self._stopped: set[str] = set()
         """Threads that have a row, and that nothing drives: they have failed, or were stopped."""
@@ -170,8 +174,12 @@ class Submissions:
         self._stopped.discard(thread_id)
         held = row if self._call is None or self._call.backlog < self._at_hand else None
         context = contextvars.copy_context()
+        context.run(leave_node)  # one may have submitted it
         submitted = SubmittedThread(thread_id, row["digest"], context, held, is_left=is_left, is_new=is_new)
-        self._live[thread_id] = submitted
+        self._add(submitted)
+
+    def _add(self, submitted: SubmittedThread) -> None:
+        self._live[submitted.thread_id] = submitted
         if self._call is not None and not self._call.is_over:
             self._call.add(submitted)
             return
@@ -208,6 +216,7 @@ class Submissions:
         try:
             async with contextlib.aclosing(self._calls.results(call, None, len(call.given))) as results:
                 async for index, result in results:
+                    self._is_broken = False
                     self._settle(call.take(index), result)
         except Exception as raised:  # noqa: BLE001  # those who wait for its threads get it
             error = raised
@@ -215,8 +224,18 @@ class Submissions:
             if self._call is call:
                 self._call = None
             if error is not None:
-                for submitted in call.given:
-                    self._stop(submitted, error)
+                self._go_on(call, error)
+
+    def _go_on(self, call: SubmittedRun, error: Exception) -> None:
+        """Drive on what a call has left that an error has ended, unless the engine has, or nothing comes of it."""
+        if call.is_failed or self._is_broken:
+            for submitted in call.given:
+                self._stop(submitted, error)
+            return
+        self._is_broken = True
+        logger.warning("the submitted threads go on after an error: %s", _logged.said(error))
+        for submitted in call.given:
+            self._add(replace(submitted, row=None, config=None, is_new=False))
 
     def _settle(self, submitted: SubmittedThread, result: Any) -> None:
         if isinstance(result, Failed):
