@@ -74,6 +74,8 @@ class RunHost(Protocol):
     """With the checkpointer."""
     under_way: "dict[str, Run | None]"
     """Threads that are driven now, by which call: LangGraph bears one run of a thread at a time."""
+    newcomers: set[str]
+    """Threads that are being submitted, and that nothing has driven since."""
 
     def collect(self, call: "Run", thread: Thread, asked: Iterable[Asked]) -> None:
         """Hand a parked thread's requests to their bridges."""
@@ -305,6 +307,7 @@ class Run:
             self.failures[code] -= 1
             thread = Thread(old.index, old.id, old.digest, old.named)
             self._host.under_way[each] = self
+            self._host.newcomers.discard(each)
             self._threads[each] = thread
             self.live += 1
             self.done -= 1
@@ -499,6 +502,7 @@ class Run:
                 f"thread {thread_id!r} is under way in this Runner already; await what drives it, then continue it"
             )
         self._host.under_way[thread_id] = self
+        self._host.newcomers.discard(thread_id)
         self._threads[thread_id] = thread
         return thread
 

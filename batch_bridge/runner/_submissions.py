@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -80,6 +81,11 @@ class Submissions:
         self._finished: dict[str, None] = {}
         """Threads that have ended well, whose rows are to be deleted."""
         self._sweeping: asyncio.Task[None] | None = None
+        self._deleting: dict[str, asyncio.Future[None]] = {}
+        """Those of them whose rows are being deleted, and when that is over."""
+        self._arriving: dict[str, asyncio.Task[None]] = {}
+        """Threads that are being submitted: their rows are written."""
+        self._is_closed = False
 
     async def open(self) -> None:
         """Go on with the threads that a process before this one was given, and has not ended."""
@@ -94,7 +100,8 @@ class Submissions:
 
     async def close(self) -> None:
         """Stop. The next process continues what has not ended."""
-        work = list(self._work)
+        self._is_closed = True
+        work = [*self._work, *self._arriving.values()]
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -112,21 +119,22 @@ class Submissions:
             RunMismatchError: The thread was submitted with another input.
         """
         digest = digest_of(value)
+        while thread_id not in self._live and (earlier := self._arriving.get(thread_id)) is not None:
+            await asyncio.wait((earlier,))
         if (known := self._live.get(thread_id)) is not None:
             if known.digest != digest:
                 raise mismatch(0, thread_id)
             return
-        row = await self._row(thread_id)
-        known_by = row["digest"] if row is not None else await self._digest(thread_id)
-        if known_by not in ("", None, digest):
-            raise mismatch(0, thread_id)
-        kind, data = self._saver.serde.dumps_typed({"input": value, "config": config})
-        row = {"digest": digest, "kind": kind, "data": base64.b64encode(data).decode("ascii")}
-        self._finished.pop(thread_id, None)
-        await self._rows.abatch([PutOp(self._namespace, thread_id, row, index=False)])
-        self._finished.pop(thread_id, None)  # a sweep that failed meanwhile has put it back
-        if thread_id not in self._live:
-            self._start(thread_id, row, is_left=False, is_new=known_by is None)
+        arriving = asyncio.get_running_loop().create_task(self._arrive(thread_id, digest, value, config))
+        self._arriving[thread_id] = arriving
+        arriving.add_done_callback(partial(self._has_arrived, thread_id))
+        try:
+            await asyncio.shield(arriving)  # a row that nothing drives would be left else
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if not arriving.cancelled() or (caller is not None and caller.cancelling()):
+                raise
+            raise _closed(thread_id) from None
 
     async def find(self, thread_id: str) -> asyncio.Future[Any] | None:
         """Return a future for a thread's result; `None` if it was not submitted, or has ended. It may be `MOVED_ON`.
@@ -134,6 +142,8 @@ class Submissions:
         Raises:
             SubmittedThreadError: It has failed.
         """
+        while thread_id not in self._live and (arriving := self._arriving.get(thread_id)) is not None:
+            await asyncio.wait((arriving,))
         if thread_id in self._live:
             return self._outcome(thread_id)
         row = await self._row(thread_id)
@@ -150,6 +160,47 @@ class Submissions:
         return self._outcome(thread_id)
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    async def _arrive(self, thread_id: str, digest: str, value: Any, config: RunnableConfig) -> None:
+        """Write down what a thread was given, and start it. There is one of these at a time of each thread."""
+        session = self._calls.session
+        if self._is_closed:
+            raise _closed(thread_id)
+        if thread_id not in session.under_way:
+            session.newcomers.add(thread_id)
+        try:
+            known_by = await self._known_by(thread_id, digest)
+            kind, data = self._saver.serde.dumps_typed({"input": value, "config": config})
+            row = {"digest": digest, "kind": kind, "data": base64.b64encode(data).decode("ascii")}
+            while thread_id in self._deleting:
+                await asyncio.wait((self._deleting[thread_id],))
+            self._finished.pop(thread_id, None)
+            await self._rows.abatch([PutOp(self._namespace, thread_id, row, index=False)])
+        except BaseException:
+            session.newcomers.discard(thread_id)
+            raise
+        if thread_id not in self._live:
+            self._start(thread_id, row, is_left=False, is_new=known_by is None)
+
+    async def _known_by(self, thread_id: str, digest: str) -> str | None:
+        """Return what the input that began a thread is known by; `None` without such a thread, or empty.
+
+        Raises:
+            RunMismatchError: It is another input than that of the digest.
+        """
+        row = await self._row(thread_id)
+        known_by = row["digest"] if row is not None else await self._digest(thread_id)
+        driving = self._calls.session.under_way.get(thread_id)
+        if not known_by and driving is not None:
+            known_by = driving.thread(thread_id).digest
+        if known_by not in ("", None, digest):
+            raise mismatch(0, thread_id)
+        return known_by
+
+    def _has_arrived(self, thread_id: str, arriving: asyncio.Task[None]) -> None:
+        self._arriving.pop(thread_id, None)
+        if not arriving.cancelled():
+            arriving.exception()  # it may be that nobody waits any more
 
     async def _digest(self, thread_id: str) -> str | None:
         """Return the digest of the input that began a thread, if it is stored; `None` without such a thread."""
@@ -246,6 +297,8 @@ class Submissions:
             self._do(self._join(submitted), "submitted thread that another call drives")
         elif submitted.is_left and isinstance(result.error, RunMismatchError):
             self._end(submitted, MOVED_ON)  # it had ended, and the process ended before its row was deleted
+        elif isinstance(result.error, RunMismatchError):  # another call was quicker to begin it, with another input
+            self._do(self._fail(submitted, result.error), "submitted thread that cannot begin")
         else:
             self._stop(submitted, result.error)
 
@@ -311,9 +364,21 @@ class Submissions:
         finished, self._finished = self._finished, {}
         if not finished:
             return
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deleting = dict.fromkeys(finished, over)
         try:
             await self._rows.abatch([PutOp(self._namespace, each, None) for each in finished])
         except BaseException:  # a thread that was submitted again has a row that counts
             still = [each for each in finished if each not in self._live and each not in self._stopped]
             self._finished = dict.fromkeys(still) | self._finished
             raise
+        finally:
+            self._deleting = {}
+            over.set_result(None)
+
+
+def _closed(thread_id: str) -> RunnerStateError:
+    return RunnerStateError(
+        f"the Runner was closed while thread {thread_id!r} was submitted, and it may not be on disk; submit it again "
+        "to the next one"
+    )

@@ -130,6 +130,8 @@ class SubmittedRun(Run):
         if read is None:
             return False
         index, submitted = read
+        submitted.is_new = submitted.is_new and submitted.thread_id in self._host.newcomers
+        self._host.newcomers.discard(submitted.thread_id)
         if submitted.thread_id in self._host.under_way:
             self._leave_to_others(index)
             return True
