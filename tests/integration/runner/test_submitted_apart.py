@@ -123,3 +123,44 @@ async def test_those_that_wait_for_others_in_their_nodes_leave_these_room_to_run
         async with asyncio.timeout(10):
             while runner._session.calls:
                 await asyncio.sleep(0.005)
+
+
+async def test_a_wait_that_outlives_its_thread_lends_no_place(tmp_path):
+    desk, left = Desk().hold(), []
+    runner = None
+
+    async def node(state: State) -> State:
+        if state["x"] == "parent":
+            left.append(asyncio.create_task(runner.result("child")))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return {"out": ["left"]}
+        return {"out": [await wait(state["x"])]}
+
+    async with served(tmp_path, desk, node, max_concurrency=1) as opened:
+        runner = opened
+        await runner.submit({"x": "child"}, thread_id="child")
+        await within(desk.submitted.wait())
+        await runner.submit({"x": "parent"}, thread_id="parent")
+        assert (await within(runner.result("parent")))["out"] == ["left"]
+        call = runner._submissions._call
+        assert call._lent == 0
+        desk.let_go()
+        assert (await within(left[0]))["out"] == ["child!"]
+        assert call._lent == 0
+
+
+async def test_what_is_sent_when_all_is_idle_is_sent_though_a_node_waits_for_it(tmp_path):
+    runner = None
+
+    async def node(state: State) -> State:
+        if state["x"] != "parent":
+            return {"out": [await wait(state["x"])]}
+        await runner.submit({"x": "child"}, thread_id="child")
+        return {"out": (await runner.result("child"))["out"]}
+
+    bridge = Desk().bridge(flush=FlushPolicy(when_idle=True))
+    async with Runner(one_node(node), bridge, path=tmp_path / "run.db") as opened:
+        runner = opened
+        await runner.submit({"x": "parent"}, thread_id="parent")
+        assert (await within(runner.result("parent")))["out"] == ["child!"]
