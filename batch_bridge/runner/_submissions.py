@@ -279,7 +279,7 @@ class Submissions:
 
     def _go_on(self, call: SubmittedRun, error: Exception) -> None:
         """Drive on what a call has left that an error has ended, unless the engine has, or nothing comes of it."""
-        if call.is_failed or self._is_broken:
+        if call.is_failed or self._is_broken or self._is_closed:
             for submitted in call.given:
                 self._stop(submitted, error)
             return
