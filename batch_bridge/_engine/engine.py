@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from batch_bridge import events
+from batch_bridge._core import clock as _clock
 from batch_bridge._core.models import (
     Cancelled,
     Intent,
@@ -34,6 +35,7 @@ from batch_bridge._engine.view import EngineView
 from batch_bridge._engine.waiting.quota import QuotaController
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Askers, Purse
+from batch_bridge.errors import StoreInUseError
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ class Engine(EngineView):
         """
         state, queue = self._state, self._state.opened()
         state.drain = state.till.relax() or state.drain or drain
-        if state.paused:
+        if state.paused or not await state.is_still_owner(None, now):
             return
         if late := queue.late(now):
             await self._sender.move(late, now)
@@ -182,11 +184,15 @@ class Engine(EngineView):
                 await self._sender.flush_in(lane, waiting, now)
         while not _schedule.is_held(state, now):
             flush = _schedule.due(state, now)
+            before = len(queue), state.drain, state.owed
             state.drain, state.owed = flush.drain, flush.owed
             if not flush.due:
                 break
             queue.flushed(now, flush.due)
             await self._sender.flush(flush.due, now)
+            if len(queue) == before[0]:  # another process owns the bridge by now: all of it is still due
+                _, state.drain, state.owed = before
+                break
             if not flush.is_limited:
                 break
 
@@ -215,7 +221,8 @@ class Engine(EngineView):
             return  # it is about to be closed
         flight.is_held = True
         try:
-            await self._look_after(flight, now)
+            if await self._state.is_still_owner(flight, now):  # else another process looks after it
+                await self._look_after(flight, now)
         finally:
             flight.is_held = False
 
@@ -259,6 +266,11 @@ class Engine(EngineView):
 
         Else who comes next would have to look for them, which a pair of functions without `find` cannot.
         """
+        try:
+            if not await self._state.is_still_owner(None, _clock.now()):
+                return
+        except StoreInUseError:
+            return  # the process that has taken the bridge over sees to them
         for flight in list(self._state.flights):
             if isinstance(flight.batch, Intent) and not flight.doubtful:
                 await self._sender.take_back(flight, flight.batch)
@@ -296,6 +308,8 @@ class Engine(EngineView):
         cancelled: dict[str, Outcome] = {}
         flying: dict[Flight, dict[str, Outcome]] = {}
         wanted = tuple(dict.fromkeys(ids))
+        if not await state.is_still_owner(None, now):
+            return set()
         await self.finish(wanted, now)
         for request_id in wanted:
             if request_id in queue:

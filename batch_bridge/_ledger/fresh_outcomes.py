@@ -1,9 +1,11 @@
 """Outcomes that this process has just written are not read back from the store by the threads that wait for them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from batch_bridge._core.models import Outcome
+from batch_bridge._core.json.json_values import copied
+from batch_bridge._core.models import Outcome, Succeeded
 from batch_bridge._ledger.requests import StoredOutcomes
 from batch_bridge._ledger.rows import RowTable
 
@@ -37,7 +39,7 @@ class FreshOutcomes(StoredOutcomes):
 
     async def read(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """See `StoredOutcomes`."""
-        found = {each: fresh for each in ids if (fresh := self._release(each)) is not None}
+        found = {each: _own(fresh) for each in ids if (fresh := self._release(each)) is not None}
         left = [each for each in ids if each not in found] if found else ids
         return found | await super().read(left) if left else found
 
@@ -47,9 +49,19 @@ class FreshOutcomes(StoredOutcomes):
             self._release(each)
         await super().remove(ids)
 
+    def reset(self) -> None:
+        """See `StoredOutcomes`."""
+        for each in list(self._fresh):
+            self._release(each)
+
     def _release(self, request_id: str) -> Outcome | None:
         fresh = self._fresh.pop(request_id, None)
         if fresh is None:
             return None
         self._left += fresh[1]
         return fresh[0]
+
+
+def _own(outcome: Outcome) -> Outcome:
+    """Return an outcome whose answer its reader may change: a provider may hold it still, or give it to others."""
+    return replace(outcome, answer=copied(outcome.answer)) if isinstance(outcome, Succeeded) else outcome

@@ -151,6 +151,7 @@ class Ledger:
         Rows of version 0.1 are moved to their place first.
         """
         await gather(self.table.run, self.table.root)
+        self._outcomes.reset()
         rows = await self.table.all("tries")
         self._attempts = dict(self.table.each("tries", rows, attempts_of))
 

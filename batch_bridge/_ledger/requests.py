@@ -81,3 +81,6 @@ class StoredOutcomes:
         """Return whether an outcome is no longer on its way to a caller."""
         del request_id
         return True
+
+    def reset(self) -> None:
+        """Forget what is in memory beside the rows: another process may have changed them."""

@@ -214,7 +214,7 @@ class Sender:
         try:
             await state.check_owner()
         except ProviderUnavailable as error:
-            await self._put_off(flight, intent, error, now)
+            state.unavailable(flight, error, now)  # and nothing is written: the row may be another process's
             return
         flight.doubtful = True
         handle = await self._ask(flight, intent, now, lambda: provider.submit(intent.key, requests, intent.prepared))

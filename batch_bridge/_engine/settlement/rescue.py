@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 from batch_bridge._core.models import Ended, InProgress, Outcome, SubmittedBatch, Succeeded
 from batch_bridge._core.policy.resubmission import DEADLINE
@@ -14,6 +16,9 @@ from batch_bridge._engine.settlement.outcome_writer import chunks
 from batch_bridge._engine.state import State
 
 logger = logger_of(__name__)
+
+_MOST_SEEN: Final = 5_000
+"""Requests whose answers are held at one time."""
 
 
 class Looking(Protocol):
@@ -30,6 +35,21 @@ class Looking(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What a look has found. The requests of a batch fail part by part, and each part asks.
+
+    Attributes:
+        whose: The batch that fails, the one that was looked at, and when.
+        asked: The requests that it was looked at for.
+        answers: Those of its answers that were not taken yet.
+    """
+
+    whose: tuple[str, str, datetime] | None = None
+    asked: set[str] = field(default_factory=set)
+    answers: dict[str, Outcome] = field(default_factory=dict)
+
+
 class Rescuer:
     """Finds answers for requests that are about to fail, in batches that they have left and that still run.
 
@@ -42,6 +62,7 @@ class Rescuer:
         self._state = state
         self._settler = settler
         self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._seen = _Seen()
 
     async def rescue(self, flight: Flight, now: datetime, ids: Collection[str]) -> set[str]:
         """Settle requests with the answers of batches that they have left; return which. One call at a time.
@@ -64,10 +85,24 @@ class Rescuer:
                 if not isinstance(batch, SubmittedBatch) or batch.left != "overdue" or other is flight:
                     continue
                 wanted = {each for each in late.intersection(batch.moved) if state.flights.of(each) is flight}
-                if wanted and (answers := await self._answers(other, batch, wanted, now)):
+                if not wanted:
+                    continue
+                found = await self._found(flight, other, batch, wanted, now)
+                if answers := {each: found.pop(each) for each in wanted & found.keys()}:
                     await self._settler.give_up(flight, answers, now, by=other)
                     rescued |= answers.keys()
         return rescued
+
+    async def _found(
+        self, flight: Flight, other: Flight, batch: SubmittedBatch, wanted: set[str], now: datetime
+    ) -> dict[str, Outcome]:
+        """Return what a batch has for requests that wait in another one. It is looked at once in a tick, or so."""
+        whose = (flight.batch.key, batch.key, now)
+        if self._seen.whose != whose or not wanted <= self._seen.asked:
+            waits = (each for each in batch.moved if self._state.flights.of(each) is flight)
+            asked = wanted.union(islice(waits, _MOST_SEEN))
+            self._seen = _Seen(whose, asked, await self._answers(other, batch, asked, now))
+        return self._seen.answers
 
     async def _answers(
         self, flight: Flight, batch: SubmittedBatch, wanted: Collection[str], now: datetime

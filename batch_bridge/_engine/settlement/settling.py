@@ -116,6 +116,8 @@ class Settler:
         flight.asked = False
         if state.on_event is not None:
             state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
+        if reply.outcomes and not await state.is_still_owner(flight, now):  # the look may have taken long
+            return
         if reply.outcomes and is_overdue(flight):
             await self._keep(flight, reply.outcomes, now)
         elif reply.outcomes:
@@ -222,6 +224,8 @@ class Settler:
         """Close a batch by what the ledger knows: what its provider would say is written already."""
         state, batch = self._state, flight.batch
         assert isinstance(batch, SubmittedBatch)  # noqa: S101  # as `_is_answered` says
+        if not await state.is_still_owner(flight, now):
+            return
         usage = None if flight.account is None else flight.account.usage()
         kinds = Counter(flight.settled.values())
         await self._close(flight, kinds, usage, now, resubmitted=0)
@@ -353,9 +357,11 @@ class Settler:
             look_at_once(batch.handle)
         with contextlib.suppress(BadPollResultError):  # it is logged, and no caller waits for a corrected poll
             await self.poll(flight, batch, now)
-        flight.leaves_at = None
         if state.flights.get(flight.batch.key) is not flight or not isinstance(flight.batch, SubmittedBatch):
             return True
+        if not await state.is_still_owner(flight, now):  # the look may have taken long
+            return True
+        flight.leaves_at = None
         if flight.is_looking and not flight.is_put_off:
             flight.leaves_at, flight.is_put_off = now + _LOOKS_ON, True
             return True

@@ -146,7 +146,10 @@ class Queue:
             count, held = self._held.get(tenant, (0, 0))
             self._held[tenant] = (count + len(waiting), held + size)
         late = [(each.late_at, each.id) for each in fresh.values() if each.late_at is not None]
-        if late:
+        if len(late) * 16 < len(self._deadlines):
+            for deadline in late:
+                heapq.heappush(self._deadlines, deadline)
+        elif late:
             self._deadlines += late
             heapq.heapify(self._deadlines)
 
