@@ -31,6 +31,8 @@ before: list[Callable[[], None]] = []
 """What is done before the first worker is forked, for all of them."""
 GRACE: Final = 5.0
 """Seconds within which a worker ends that is to end; then it is killed."""
+LONGEST: Final = 120.0
+"""Seconds within which the fixtures of the session end in a worker: no test's timeout watches over them."""
 
 
 class Worker:
@@ -268,6 +270,17 @@ def _finish(session: pytest.Session, last: pytest.Item) -> None:
     """End what belongs to the session, and report what pytest would notice only when it ends, as errors of the last test."""
     config = session.config
 
+    def too_long(*_: object) -> NoReturn:
+        raise TimeoutError(f"the fixtures of the session have not ended within {LONGEST:g} seconds")
+
+    def end_fixtures() -> None:
+        signal.signal(signal.SIGALRM, too_long)
+        signal.setitimer(signal.ITIMER_REAL, LONGEST)
+        try:
+            session._setupstate.teardown_exact(None)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
     def collect_garbage() -> None:
         for _ in range(3):
             gc.collect()  # an object's end may end others
@@ -279,7 +292,7 @@ def _finish(session: pytest.Session, last: pytest.Item) -> None:
             collect_thread_exception(config)
 
     with catch_warnings_for_item(config, config.hook, "config", None):
-        for end in (lambda: session._setupstate.teardown_exact(None), collect_threads, collect_garbage):
+        for end in (end_fixtures, collect_threads, collect_garbage):
             call = pytest.CallInfo.from_call(end, when="teardown")
             if call.excinfo is not None:
                 report = pytest.TestReport.from_item_and_call(last, call)  # without what a mark of the test excuses

@@ -184,6 +184,13 @@ def test_what_is_only_a_warning_at_the_end_is_shown(tmp_path):
     assert "1 passed, 1 xfailed, 3 warnings in " in said
 
 
+def test_a_fixture_of_the_session_that_hangs_is_an_error_of_the_last_test(tmp_path):
+    hangs = ENDS.replace('raise LookupError("of the session")', "__import__('time').sleep(600)")
+    code, said = run(tmp_path, {"test_ends.py": hangs}, jobs=1, conftest="forking.LONGEST = 0.5")
+    assert (code, "1 passed, 1 xfailed, 3 warnings, 1 error in " in said) == (1, True)
+    assert "TimeoutError: the fixtures of the session have not ended within 0.5 seconds" in said
+
+
 def test_a_worker_that_ends_without_a_goodbye_has_died_and_each_test_is_run(tmp_path):
     files = {f"test_{each}.py": "def test(): ..." for each in "abc"}
     code, said = run(tmp_path, files, jobs=2, conftest=DIES)
