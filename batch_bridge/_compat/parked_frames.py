@@ -9,12 +9,12 @@ one of these names vanishes; then memory is freed later, and nothing else change
 
 import contextlib
 import functools
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from langgraph.errors import GraphInterrupt
 from langgraph.pregel import _loop, _runner
+from langgraph.types import Interrupt
 
 from batch_bridge._core.payload.interrupt_payload import MARKER
 
@@ -50,6 +50,9 @@ def install() -> None:
 
 
 def _is_ours(error: GraphInterrupt) -> bool:
-    return bool(error.args) and any(
-        isinstance(each.value, Mapping) and MARKER in each.value for each in error.args[0] or ()
-    )
+    """Return whether one of our interrupts is in it. A node may raise it with anything: this never raises."""
+    held = error.args[0] if error.args else ()
+    if not isinstance(held, list | tuple):
+        return False
+    values = [each.value for each in held if isinstance(each, Interrupt)]
+    return any(isinstance(value, dict) and MARKER in value for value in values)

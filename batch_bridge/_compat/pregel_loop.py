@@ -183,7 +183,8 @@ class Loop:
 
     def interrupts(self) -> list[Interrupt]:
         """Return the interrupts that tasks of this step have raised, answered ones too."""
-        return [each for _, channel, value in self.writes if channel == INTERRUPT for each in _several(value)]
+        found = [each for _, channel, value in self.writes if channel == INTERRUPT for each in _several(value)]
+        return [each for each in found if isinstance(each, Interrupt)]
 
     def put(self, task: str, writes: Writes) -> None:
         """Write something down beside what the tasks write."""
@@ -196,20 +197,25 @@ def interrupted(writes: Writes) -> bool:
 
 
 def change_interrupts(writes: Writes, change: Callable[[Any], Any]) -> Writes:
-    """Return the writes of a task with other values in its interrupts; their ids stay."""
+    """Return the writes of a task with other values in its interrupts; their ids stay.
+
+    What is no interrupt stays as it is: a node may raise `GraphInterrupt` with anything.
+    """
     return [
         (channel, tuple(_changed(each, change) for each in _several(value)) if channel == INTERRUPT else value)
         for channel, value in writes
     ]
 
 
-def _changed(interrupt: Interrupt, change: Callable[[Any], Any]) -> Interrupt:
+def _changed(interrupt: Any, change: Callable[[Any], Any]) -> Any:
+    if not isinstance(interrupt, Interrupt):
+        return interrupt
     other = copy.copy(interrupt)
     other.value = change(interrupt.value)
     return other
 
 
-def _several(value: Any) -> Iterable[Interrupt]:
+def _several(value: Any) -> Iterable[Any]:
     return value if isinstance(value, Sequence) else (value,)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
@@ -105,6 +106,12 @@ class _Execution:
 
 
 _current: ContextVar[_Execution | None] = ContextVar("batch_bridge_execution", default=None)
+
+
+def leave_node() -> None:
+    """Run outside of any node from here on, in this context: what was begun in a node may be no part of it."""
+    _current.set(None)
+    var_child_runnable_config.set(None)
 
 
 def note_parked() -> None:

@@ -8,7 +8,8 @@
 
 A commit costs a disk flush, whether it holds one write or a thousand. So a group is whatever has queued up
 while the last one was being committed, and no write waits for a timer. What is written in one turn of an event loop
-is queued together, at the end of the turn: to wake the writer costs as much as a small write. A caller is woken after
+is queued together, at the end of the turn, or before a write that blocks: to wake the writer costs as much as a small
+write. A caller is woken after
 its group is on disk, never before.
 """
 
@@ -121,9 +122,7 @@ class Writer:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                for jobs in self._turns.values():
-                    self._queue.put(jobs)
-                self._turns.clear()
+                self._end_turns()
                 self._queue.put(None)
         self._thread.join()
 
@@ -142,18 +141,20 @@ class Writer:
         with self._lock:
             if self._closed:
                 raise RunnerStateError(f"{self._path} is closed. Keep the file open while graphs run on it.")
+            if job.loop is None or self._queued >= self._queue_limit:
+                self._end_turns()  # a blocked loop ends no turn, and the writer makes no room before it has them
             if self._queued >= self._queue_limit:
                 place = PendingWrite(job.loop)
                 self._waiting.append(place)
                 return place.future
-            self._queued += 1
             if job.loop is None:
                 self._queue.put([job])
             elif (turn := self._turns.get(job.loop)) is not None:
                 turn.append(job)
             else:
+                job.loop.call_soon(self._end_turn, job.loop)  # first: an entry that nothing ends would hold all later
                 self._turns[job.loop] = [job]
-                job.loop.call_soon(self._end_turn, job.loop)
+            self._queued += 1
             return None
 
     def _end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -162,6 +163,12 @@ class Writer:
             jobs = self._turns.pop(loop, None)
             if jobs is not None:
                 self._queue.put(jobs)
+
+    def _end_turns(self) -> None:
+        """Queue what was written in the turns that have not ended; the lock is held."""
+        for jobs in self._turns.values():
+            self._queue.put(jobs)
+        self._turns.clear()
 
     def _run(self) -> None:
         try:

@@ -64,6 +64,7 @@ class LegHost:
         self.by = by
         self.patience = patience
         self.under_way: dict[str, Run | None] = {}
+        self.newcomers: set[str] = set()
         self.asked: tuple[Asked, ...] = ()
         """What the thread asks for where it has parked."""
         self._ledgers = {bridge: Ledger(rows, bridge) for bridge in bridges}

@@ -10,6 +10,9 @@ from typing import Any, Final
 from langchain_core.runnables import RunnableConfig
 
 from batch_bridge._core.pending import Pending
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
+from batch_bridge._host.callbacks import Listeners
 from batch_bridge.errors import (
     GraphChangedError,
     RunMismatchError,
@@ -26,7 +29,10 @@ from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._settings import PLAIN, RunTraits
 from batch_bridge.runner._submitted import Load, SetAside, SubmittedRun
+from batch_bridge.runner._threads.place import lent
 from batch_bridge.runner._threads.stream import StreamChunk
+
+logger = logger_of(__name__)
 
 MAX_CONCURRENCY: Final = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
@@ -143,7 +149,8 @@ class Calls:
             if attach and (joined := self.join(value, config)) is not None:
                 if traits.leaves:
                     return self.pending(thread_id_of(config))
-                await asyncio.wait((joined,))
+                with lent():
+                    await asyncio.wait((joined,))
                 if not joined.cancelled():
                     return joined.result()
                 continue  # the call that drove it was cancelled
@@ -177,9 +184,7 @@ class Calls:
                 async for pair in call.results():
                     index, result = pair
                     if listeners is not None and not isinstance(result, Pending | StreamChunk | SetAside):
-                        cost = await session.cost_of(call.thread_id(index))
-                        place = 0 if call.is_one else index  # threads of no run have no place among others
-                        listeners.item(place, result.error if isinstance(result, Failed) else result, cost)
+                        await _tell(session, listeners, call, index, result)
                     yield pair
             call.tell_ended_before()
             if listeners is not None and not call.live:
@@ -248,6 +253,20 @@ class Calls:
             session.in_batches,
             session.eta,
         )
+
+
+async def _tell(session: Session, listeners: Listeners, call: Run, index: int, result: Any) -> None:
+    """Tell `on_item` what has become of a thread. An error here is not the thread's, and ends no call."""
+    cost = None
+    try:
+        cost = await session.cost_of(call.thread_id(index))
+    except Exception as error:  # noqa: BLE001  # no graph runs here
+        logger.warning("what a thread has cost could not be added up: %s", _logged.said(error))
+    place = 0 if call.is_one else index  # threads of no run have no place among others
+    try:
+        listeners.item(place, result.error if isinstance(result, Failed) else result, cost)
+    except Exception as error:  # noqa: BLE001  # no graph runs here
+        logger.warning("on_item could not be told what has become of a thread: %s", _logged.said(error))
 
 
 def _limit(threads: int | None) -> int:

@@ -39,6 +39,7 @@ from batch_bridge.errors import (
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._threads.changed_graphs import refuse_changed
+from batch_bridge.runner._threads.place import Place
 from batch_bridge.runner._threads.recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
 from batch_bridge.runner._threads.source import Feed, Source
 from batch_bridge.runner._threads.stream import LegFilter, StreamChunk
@@ -73,6 +74,8 @@ class RunHost(Protocol):
     """With the checkpointer."""
     under_way: "dict[str, Run | None]"
     """Threads that are driven now, by which call: LangGraph bears one run of a thread at a time."""
+    newcomers: set[str]
+    """Threads that are being submitted, and that nothing has driven since."""
 
     def collect(self, call: "Run", thread: Thread, asked: Iterable[Asked]) -> None:
         """Hand a parked thread's requests to their bridges."""
@@ -147,6 +150,7 @@ class Run:
         self._options = options
         self._ready: deque[Thread] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._lent = 0
         self._threads: dict[str, Thread] = {}
         self._joined: dict[str, list[asyncio.Future[Any]]] = {}
         self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
@@ -170,8 +174,10 @@ class Run:
 
     @property
     def busy(self) -> bool:
-        """Whether a thread runs or could: then more requests may come at any moment."""
-        return bool(self._running or self._ready or (self._inputs is not None and not self._inputs.is_waited_for))
+        """Whether a thread runs or could: then more may come at any moment. Not of one that waits for another."""
+        if len(self._running) > self._lent or self._ready:
+            return True
+        return self._inputs is not None and not self._inputs.is_waited_for
 
     @property
     def is_single(self) -> bool:
@@ -301,6 +307,7 @@ class Run:
             self.failures[code] -= 1
             thread = Thread(old.index, old.id, old.digest, old.named)
             self._host.under_way[each] = self
+            self._host.newcomers.discard(each)
             self._threads[each] = thread
             self.live += 1
             self.done -= 1
@@ -343,7 +350,7 @@ class Run:
 
     def pump(self) -> None:
         """Start as many threads as there is room for: answered threads first, then new inputs."""
-        while not self._cancelled and len(self._running) < self._limit:
+        while not self._cancelled and len(self._running) - self._lent < self._limit:
             if self._ready:
                 self._spawn(self._resume, self._ready.popleft())
             elif not self._begin_next():
@@ -381,10 +388,12 @@ class Run:
     def _stopped(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.fail(error)
+            self._results.put_nowait(error)
         self.pump()
 
     async def _run(self, step: Callable[..., Any], thread: Thread, *arguments: Any) -> None:
+        place = Place(self._lend)
+        place.take()
         try:
             await step(thread, *arguments)
         except (RunMismatchError, GraphChangedError, LegLostError) as error:
@@ -395,16 +404,32 @@ class Run:
                 if not self._stop(thread, error):
                     raise
                 return
-            self._host.abandon(thread)
-            if thread.named:  # its next run repeats what failed; an unsent request has not failed
-                counts = not isinstance(error, BudgetExceeded)
-                await self._host.failures.note(thread, self.run_id, _code(error), counts=counts)
-            else:
-                self._host.release(thread)
+            try:
+                await self._note(thread, error)
+            except Exception as failed:
+                if not self._stop(thread, failed):
+                    raise
+                return
             self.failures[_code(error)] += 1
             if thread.named and not self._is_single:
                 self._failed[thread.id] = (thread, _code(error))
             self._end(thread, Failed(error))
+        finally:
+            place.give_up()
+
+    async def _note(self, thread: Thread, error: Exception) -> None:
+        """Write down that a thread has failed."""
+        self._host.abandon(thread)
+        if thread.named:  # its next run repeats what failed; an unsent request has not failed
+            counts = not isinstance(error, BudgetExceeded)
+            await self._host.failures.note(thread, self.run_id, _code(error), counts=counts)
+        else:
+            self._host.release(thread)
+
+    def _lend(self, change: int) -> None:
+        """Count a thread out of those that run (1) or in again (-1): it waits for another thread of this Runner."""
+        self._lent += change
+        self.pump()
 
     def _stop(self, thread: Thread, error: Exception) -> bool:
         """Stop a thread alone, with an error that is not its own, and return `True`; else the error ends the call."""
@@ -477,6 +502,7 @@ class Run:
                 f"thread {thread_id!r} is under way in this Runner already; await what drives it, then continue it"
             )
         self._host.under_way[thread_id] = self
+        self._host.newcomers.discard(thread_id)
         self._threads[thread_id] = thread
         return thread
 

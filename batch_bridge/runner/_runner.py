@@ -60,6 +60,7 @@ from batch_bridge.runner._session import Session
 from batch_bridge.runner._settings import RunTraits, SessionSettings
 from batch_bridge.runner._state_types import types_of
 from batch_bridge.runner._submissions import MOVED_ON, Submissions
+from batch_bridge.runner._threads.place import lent
 from batch_bridge.runner._threads.stream import StreamChunk
 from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
 
@@ -624,7 +625,8 @@ class Runner(Blocking[StateT, ContextT]):
     async def result(self, handle: str, *, on_pending: OnPending = "wait") -> Any:
         """Return the result of a thread that was submitted, once it has ended; any number of callers may wait for it.
 
-        To stop waiting is to cancel this call, or `asyncio.timeout`: the thread continues.
+        To stop waiting is to cancel this call, or `asyncio.timeout`: the thread continues. A node of this Runner may
+        wait for a thread that it has submitted: its own thread does not count for `max_concurrency` meanwhile.
 
         Args:
             handle: The thread's id, as `submit` returned it.
@@ -643,7 +645,8 @@ class Runner(Blocking[StateT, ContextT]):
             return await self._result_of(handle, config, leaves=leaves)
         if leaves and not task.done():
             return self._calls.pending(handle)
-        await asyncio.wait((task,))
+        with lent():
+            await asyncio.wait((task,))
         if task.cancelled():
             raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one continues it")
         result = task.result()

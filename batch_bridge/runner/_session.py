@@ -104,6 +104,7 @@ class Session:
         self.unclaimed = Unclaimed(store)
         self.by = uuid4().hex[:16]
         self.under_way: dict[str, Run | None] = {}
+        self.newcomers: set[str] = set()
         self.calls: set[Run] = set()
         self._ended = EndedRuns()
         self._tally = Tally()
@@ -111,8 +112,7 @@ class Session:
         self._activity = Activity()
         self._policies = {bridge.name: bridge.flush for bridge in bridges}
         self.stopwatch = Stopwatch()
-        self.threads = 0
-        self._ended_before = 0
+        self.threads, self._ended_before = 0, 0
         self._ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
         self._providers = [provider for bridge in bridges for provider in bridge.providers]
         self._engine_loops = {
@@ -270,6 +270,7 @@ class Session:
                 "start the thread again"
             )
         self.under_way[thread_id] = None
+        self.newcomers.discard(thread_id)
         try:
             return await self._restart(thread_id)
         finally:

@@ -5,6 +5,8 @@ import base64
 import contextlib
 import contextvars
 from collections.abc import Coroutine
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +16,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.rows import Rows
+from batch_bridge._node.execution import leave_node
 from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThreadError
 from batch_bridge.runner._calls import Calls
 from batch_bridge.runner._options import full_config
@@ -70,12 +73,19 @@ class Submissions:
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         """What callers wait for, by thread: its outcome."""
         self._call: SubmittedRun | None = None
+        self._is_broken = False
+        """Whether an error has ended a call, and nothing has come of the next so far."""
         self._work: set[asyncio.Task[None]] = set()
         self._stopped: set[str] = set()
         """Threads that have a row, and that nothing drives: they have failed, or were stopped."""
         self._finished: dict[str, None] = {}
         """Threads that have ended well, whose rows are to be deleted."""
         self._sweeping: asyncio.Task[None] | None = None
+        self._deleting: dict[str, asyncio.Future[None]] = {}
+        """Those of them whose rows are being deleted, and when that is over."""
+        self._arriving: dict[str, asyncio.Task[None]] = {}
+        """Threads that are being submitted: their rows are written."""
+        self._is_closed = False
 
     async def open(self) -> None:
         """Go on with the threads that a process before this one was given, and has not ended."""
@@ -90,7 +100,8 @@ class Submissions:
 
     async def close(self) -> None:
         """Stop. The next process continues what has not ended."""
-        work = list(self._work)
+        self._is_closed = True
+        work = [*self._work, *self._arriving.values()]
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -108,21 +119,22 @@ class Submissions:
             RunMismatchError: The thread was submitted with another input.
         """
         digest = digest_of(value)
+        while thread_id not in self._live and (earlier := self._arriving.get(thread_id)) is not None:
+            await asyncio.wait((earlier,))
         if (known := self._live.get(thread_id)) is not None:
             if known.digest != digest:
                 raise mismatch(0, thread_id)
             return
-        row = await self._row(thread_id)
-        known_by = row["digest"] if row is not None else await self._digest(thread_id)
-        if known_by not in ("", None, digest):
-            raise mismatch(0, thread_id)
-        kind, data = self._saver.serde.dumps_typed({"input": value, "config": config})
-        row = {"digest": digest, "kind": kind, "data": base64.b64encode(data).decode("ascii")}
-        self._finished.pop(thread_id, None)
-        await self._rows.abatch([PutOp(self._namespace, thread_id, row, index=False)])
-        self._finished.pop(thread_id, None)  # a sweep that failed meanwhile has put it back
-        if thread_id not in self._live:
-            self._start(thread_id, row, is_left=False, is_new=known_by is None)
+        arriving = asyncio.get_running_loop().create_task(self._arrive(thread_id, digest, value, config))
+        self._arriving[thread_id] = arriving
+        arriving.add_done_callback(partial(self._has_arrived, thread_id))
+        try:
+            await asyncio.shield(arriving)  # a row that nothing drives would be left else
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if not arriving.cancelled() or (caller is not None and caller.cancelling()):
+                raise
+            raise _closed(thread_id) from None
 
     async def find(self, thread_id: str) -> asyncio.Future[Any] | None:
         """Return a future for a thread's result; `None` if it was not submitted, or has ended. It may be `MOVED_ON`.
@@ -130,6 +142,8 @@ class Submissions:
         Raises:
             SubmittedThreadError: It has failed.
         """
+        while thread_id not in self._live and (arriving := self._arriving.get(thread_id)) is not None:
+            await asyncio.wait((arriving,))
         if thread_id in self._live:
             return self._outcome(thread_id)
         row = await self._row(thread_id)
@@ -146,6 +160,47 @@ class Submissions:
         return self._outcome(thread_id)
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    async def _arrive(self, thread_id: str, digest: str, value: Any, config: RunnableConfig) -> None:
+        """Write down what a thread was given, and start it. There is one of these at a time of each thread."""
+        session = self._calls.session
+        if self._is_closed:
+            raise _closed(thread_id)
+        if thread_id not in session.under_way:
+            session.newcomers.add(thread_id)
+        try:
+            known_by = await self._known_by(thread_id, digest)
+            kind, data = self._saver.serde.dumps_typed({"input": value, "config": config})
+            row = {"digest": digest, "kind": kind, "data": base64.b64encode(data).decode("ascii")}
+            while thread_id in self._deleting:
+                await asyncio.wait((self._deleting[thread_id],))
+            self._finished.pop(thread_id, None)
+            await self._rows.abatch([PutOp(self._namespace, thread_id, row, index=False)])
+        except BaseException:
+            session.newcomers.discard(thread_id)
+            raise
+        if thread_id not in self._live:
+            self._start(thread_id, row, is_left=False, is_new=known_by is None)
+
+    async def _known_by(self, thread_id: str, digest: str) -> str | None:
+        """Return what the input that began a thread is known by; `None` without such a thread, or empty.
+
+        Raises:
+            RunMismatchError: It is another input than that of the digest.
+        """
+        row = await self._row(thread_id)
+        known_by = row["digest"] if row is not None else await self._digest(thread_id)
+        driving = self._calls.session.under_way.get(thread_id)
+        if not known_by and driving is not None:
+            known_by = driving.thread(thread_id).digest
+        if known_by not in ("", None, digest):
+            raise mismatch(0, thread_id)
+        return known_by
+
+    def _has_arrived(self, thread_id: str, arriving: asyncio.Task[None]) -> None:
+        self._arriving.pop(thread_id, None)
+        if not arriving.cancelled():
+            arriving.exception()  # it may be that nobody waits any more
 
     async def _digest(self, thread_id: str) -> str | None:
         """Return the digest of the input that began a thread, if it is stored; `None` without such a thread."""
@@ -170,8 +225,12 @@ class Submissions:
         self._stopped.discard(thread_id)
         held = row if self._call is None or self._call.backlog < self._at_hand else None
         context = contextvars.copy_context()
+        context.run(leave_node)  # one may have submitted it
         submitted = SubmittedThread(thread_id, row["digest"], context, held, is_left=is_left, is_new=is_new)
-        self._live[thread_id] = submitted
+        self._add(submitted)
+
+    def _add(self, submitted: SubmittedThread) -> None:
+        self._live[submitted.thread_id] = submitted
         if self._call is not None and not self._call.is_over:
             self._call.add(submitted)
             return
@@ -208,6 +267,7 @@ class Submissions:
         try:
             async with contextlib.aclosing(self._calls.results(call, None, len(call.given))) as results:
                 async for index, result in results:
+                    self._is_broken = False
                     self._settle(call.take(index), result)
         except Exception as raised:  # noqa: BLE001  # those who wait for its threads get it
             error = raised
@@ -215,8 +275,18 @@ class Submissions:
             if self._call is call:
                 self._call = None
             if error is not None:
-                for submitted in call.given:
-                    self._stop(submitted, error)
+                self._go_on(call, error)
+
+    def _go_on(self, call: SubmittedRun, error: Exception) -> None:
+        """Drive on what a call has left that an error has ended, unless the engine has, or nothing comes of it."""
+        if call.is_failed or self._is_broken:
+            for submitted in call.given:
+                self._stop(submitted, error)
+            return
+        self._is_broken = True
+        logger.warning("the submitted threads go on after an error: %s", _logged.said(error))
+        for submitted in call.given:
+            self._add(replace(submitted, row=None, config=None, is_new=False))
 
     def _settle(self, submitted: SubmittedThread, result: Any) -> None:
         if isinstance(result, Failed):
@@ -227,6 +297,8 @@ class Submissions:
             self._do(self._join(submitted), "submitted thread that another call drives")
         elif submitted.is_left and isinstance(result.error, RunMismatchError):
             self._end(submitted, MOVED_ON)  # it had ended, and the process ended before its row was deleted
+        elif isinstance(result.error, RunMismatchError):  # another call was quicker to begin it, with another input
+            self._do(self._fail(submitted, result.error), "submitted thread that cannot begin")
         else:
             self._stop(submitted, result.error)
 
@@ -292,9 +364,21 @@ class Submissions:
         finished, self._finished = self._finished, {}
         if not finished:
             return
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deleting = dict.fromkeys(finished, over)
         try:
             await self._rows.abatch([PutOp(self._namespace, each, None) for each in finished])
         except BaseException:  # a thread that was submitted again has a row that counts
             still = [each for each in finished if each not in self._live and each not in self._stopped]
             self._finished = dict.fromkeys(still) | self._finished
             raise
+        finally:
+            self._deleting = {}
+            over.set_result(None)
+
+
+def _closed(thread_id: str) -> RunnerStateError:
+    return RunnerStateError(
+        f"the Runner was closed while thread {thread_id!r} was submitted, and it may not be on disk; submit it again "
+        "to the next one"
+    )

@@ -72,6 +72,8 @@ class SubmittedRun(Run):
         self._count = count
         self._added = 0
         self._given: dict[int, SubmittedThread] = {}
+        self.is_failed = False
+        """Whether an error has ended it that is not of its own: the engine's, or the end of the session."""
 
     @property
     def is_over(self) -> bool:
@@ -100,6 +102,11 @@ class SubmittedRun(Run):
             if len(self._feed):
                 submitted.is_new = False  # by the time it begins, another call may have run it
 
+    def fail(self, error: BaseException) -> None:
+        """End the call with an error of the session."""
+        self.is_failed = True
+        super().fail(error)
+
     def take(self, index: int) -> SubmittedThread:
         """Return the thread that a result is of, and forget it."""
         return self._given.pop(index)
@@ -123,6 +130,8 @@ class SubmittedRun(Run):
         if read is None:
             return False
         index, submitted = read
+        submitted.is_new = submitted.is_new and submitted.thread_id in self._host.newcomers
+        self._host.newcomers.discard(submitted.thread_id)
         if submitted.thread_id in self._host.under_way:
             self._leave_to_others(index)
             return True

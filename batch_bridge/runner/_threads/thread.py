@@ -5,7 +5,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
-from langgraph.types import GraphOutput
+from langgraph.types import GraphOutput, Interrupt
 
 from batch_bridge._core.models import Outcome
 from batch_bridge._core.payload.interrupt_payload import Asked, envelope, read_author, read_interrupt
@@ -99,7 +99,7 @@ def sort_interrupts(interrupts: Any) -> tuple[dict[str, list[Asked]], bool]:
     ours: dict[str, list[Asked]] = {}
     others = False
     for each in interrupts:
-        asked = read_interrupt(each.value)
+        asked = read_interrupt(each.value) if isinstance(each, Interrupt) else None  # a node may raise anything
         if asked is None:
             others = True
         else:
@@ -109,7 +109,7 @@ def sort_interrupts(interrupts: Any) -> tuple[dict[str, list[Asked]], bool]:
 
 def authors(interrupts: Any) -> dict[str, str]:
     """Return the askers, by the addresses of their interrupts."""
-    return {each.id: read_author(each.value) for each in interrupts}
+    return {each.id: read_author(each.value) for each in interrupts if isinstance(each, Interrupt)}
 
 
 def resume_map(due: list[Parked], outcomes: Mapping[str, Outcome], by: Mapping[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphInterrupt
 from langgraph.graph import START, StateGraph
 from langgraph.pregel._loop import PregelLoop
 from langgraph.pregel._runner import PregelRunner
@@ -73,3 +74,15 @@ def test_nothing_is_left_of_a_run_that_is_not_async():
         assert _loops_left(before) == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("held", ["stop", ["stop"], [None]])
+def test_an_interrupt_that_a_node_raises_with_something_of_its_own_is_left_as_it_is(held):
+    def node(state: dict[str, Any]) -> None:
+        raise GraphInterrupt(held)
+
+    graph = _graph(node, nested=False)
+    result = graph.invoke({"question": "?"}, {"configurable": {"thread_id": "1"}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PregelLoop, parked_frames.LEAVES, getattr(PregelLoop, parked_frames.LEAVES).__wrapped__)
+        assert result == graph.invoke({"question": "?"}, {"configurable": {"thread_id": "2"}})

@@ -302,3 +302,62 @@ def test_a_forked_process_is_told_to_open_its_own(notes):
             os._exit(7 if "forked" in str(error) else 8)
         os._exit(9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+async def blocked_beside(writer, numbers):
+    """Write in one turn of the loop: each number without blocking, then one more that blocks the loop's thread."""
+    blocks = threading.Event()  # set when the blocking write has returned
+
+    async def block():
+        writer.insert_blocking(NOTES, [(-1, "")])
+        blocks.set()
+
+    def help_out():  # a write that hangs for good would hang the test too
+        if not blocks.wait(timeout=5):
+            for loop in list(writer._turns):
+                writer._end_turn(loop)
+
+    helper = threading.Thread(target=help_out)
+    helper.start()
+    try:
+        tasks = [asyncio.create_task(writer.insert(NOTES, [(n, "")])) for n in numbers]
+        await asyncio.gather(*tasks, asyncio.create_task(block()))
+    finally:
+        blocks.set()
+        helper.join()
+
+
+async def test_a_write_that_blocks_the_loop_finds_room_beside_a_turn_of_writes_that_fills_the_queue(notes, monkeypatch):
+    writer = notes.writer(queue_limit=4)
+    ends = []
+    monkeypatch.setattr(writer, "_end_turn", lambda loop, end=writer._end_turn: (ends.append(loop), end(loop)))
+    await blocked_beside(writer, range(4))
+    assert len(ends) == 1  # the loop's own: the blocked write needed nobody's help
+    assert notes.read() == [0, 1, 2, 3, -1]
+
+
+async def test_a_write_that_blocks_does_not_overtake_what_was_written_before_it_in_the_same_turn(notes):
+    writer = notes.writer()
+    await blocked_beside(writer, [1, 2])
+    assert notes.read() == [1, 2, -1]
+
+
+def test_writes_go_on_in_a_loop_in_which_an_interrupt_came_as_one_was_offered(notes, monkeypatch):
+    writer = notes.writer()
+    loop = asyncio.new_event_loop()
+    call_soon = loop.call_soon
+
+    def interrupted(callback, *args, **options):
+        if callback == writer._end_turn:
+            monkeypatch.setattr(loop, "call_soon", call_soon)
+            raise KeyboardInterrupt
+        return call_soon(callback, *args, **options)
+
+    monkeypatch.setattr(loop, "call_soon", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(writer.insert(NOTES, [(1, "")]))
+        loop.run_until_complete(asyncio.wait_for(writer.insert(NOTES, [(2, "")]), 10))
+    finally:
+        loop.close()
+    assert notes.read() == [2]
