@@ -2,27 +2,37 @@
 
 So the tests and all that they import are loaded once, and not once in each worker. A worker is given one file after the
 other, in the order and the lanes of `scheduling.py`; its reports travel back, and pytest shows them as its own. A worker that
-dies fails the test that it was at, and another one does the rest of its file.
+dies fails the test that it was at, and another one does the rest of its file. One that ends without a goodbye has died, and
+what goes wrong at a worker's end, such as in a fixture of the session, is an error of its last test.
 """
 
+import gc
 import os
 import random
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 from _pytest.terminal import TerminalReporter
+from _pytest.threadexception import collect_thread_exception, thread_exceptions
+from _pytest.unraisableexception import collect_unraisable, unraisable_exceptions
+from _pytest.warnings import catch_warnings_for_item
 from scheduling import Lanes
 
 before: list[Callable[[], None]] = []
 """What is done before the first worker is forked, for all of them."""
+GRACE: Final = 5.0
+"""Seconds within which a worker ends that is to end; then it is killed."""
+LONGEST: Final = 120.0
+"""Seconds within which the fixtures of the session end in a worker: no test's timeout watches over them."""
 
 
 class Worker:
@@ -31,10 +41,12 @@ class Worker:
     Attributes:
         connection: Where it reports, and is told what is next.
         left: The places of the tests that it has been given and has not ended, in their order.
+        last: The place of the test that it has ended last, if any.
     """
 
     def __init__(self, session: pytest.Session, number: int, others: list["Worker"]) -> None:
         self.number, self.left = number, list[int]()
+        self.last: int | None = None
         self.connection, theirs = Pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -48,14 +60,29 @@ class Worker:
     def give(self, places: list[int]) -> None:
         """Give it the tests of a file; none ends it."""
         self.left = list(places)
-        self.connection.send(places)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has died: that is what is heard next
+            self.connection.send(places)
 
-    def end(self, *, at_once: bool = False) -> int:
-        """Wait for its end, and return how it ended."""
-        if at_once:
-            os.kill(self.pid, signal.SIGTERM)
+    def ended(self, place: int) -> None:
+        """Note that it has ended a test."""
+        self.left.remove(place)
+        self.last = place
+
+    def stop(self) -> None:
+        """Tell it to end at once."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def end(self) -> int:
+        """Wait for its end, but not for long, and return how it ended."""
         self.connection.close()
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        until = time.monotonic() + GRACE
+        while (ended := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > until:
+                os.kill(self.pid, signal.SIGKILL)
+                ended = os.waitpid(self.pid, 0)
+                break
+            time.sleep(0.005)
+        return os.waitstatus_to_exitcode(ended[1])
 
 
 class Forking:
@@ -74,11 +101,16 @@ class Forking:
             run.start()
             while run.workers:
                 run.hear()
-                if why := session.shouldfail or session.shouldstop:
-                    raise session.Interrupted(str(why))
+                if session.shouldfail:
+                    raise session.Failed(str(session.shouldfail))
+                if session.shouldstop:
+                    raise session.Interrupted(str(session.shouldstop))
+            run.check()
         finally:
             for each in run.workers:
-                each.end(at_once=True)
+                each.stop()
+            for each in run.workers:
+                each.end()
         return True
 
 
@@ -94,6 +126,7 @@ class _Run:
         self._files: dict[str, list[int]] = {}
         for place, item in enumerate(session.items):
             self._files.setdefault(item.nodeid.partition("::")[0], []).append(place)
+        self._open = set(range(len(session.items)))
         self._broken_off: list[list[int]] = []
         self._lanes = Lanes(list(self._files), min(jobs, len(self._files)))
         self.workers: list[Worker] = []
@@ -119,13 +152,23 @@ class _Run:
                     report = self._hook.pytest_report_from_serializable(config=self._session.config, data=what)
                     self._hook.pytest_runtest_logreport(report=report)
                 case "ended":
-                    worker.left.remove(what)
+                    worker.ended(what)
+                    self._open.discard(what)
                 case "warning":
                     self._hook.pytest_warning_recorded.call_historic(kwargs=what)
                 case "failed":
                     raise RuntimeError(f"a worker failed:\n{what}")
+                case "goodbye":
+                    self.workers.remove(worker)
+                    worker.end()
                 case "gone":
                     self._bury(worker)
+
+    def check(self) -> None:
+        """See that each test has ended, or was reported as one at which a worker died."""
+        if self._open:
+            first = self._session.items[min(self._open)].nodeid
+            raise RuntimeError(f"{len(self._open)} tests have not been run, such as {first}: all workers have ended")
 
     def _fork(self, number: int) -> None:
         self.workers.append(Worker(self._session, number, self.workers))
@@ -139,15 +182,21 @@ class _Run:
     def _bury(self, worker: Worker) -> None:
         self.workers.remove(worker)
         code = worker.end()
-        if not worker.left:
-            if code:
-                raise RuntimeError(f"a worker ended with {code}")
-            return
-        at, *rest = worker.left
+        at, rest = (worker.left[0], worker.left[1:]) if worker.left else (worker.last, [])
+        if at is None:
+            raise RuntimeError(f"a worker ended with {code} before it ran a test")
         item = self._session.items[at]
-        said = f"the worker ended with {code} while it ran {item.nodeid}"
-        report = pytest.TestReport(item.nodeid, item.location, {}, "failed", said, "call")
+        when, said = ("call", "while it ran") if worker.left else ("teardown", "after its last test,")
+        report = pytest.TestReport(
+            item.nodeid,
+            item.location,
+            {},
+            "failed",
+            f"the worker ended with {code} {said} {item.nodeid}",
+            when,
+        )
         self._hook.pytest_runtest_logreport(report=report)
+        self._open.discard(at)
         if rest:
             self._broken_off.append(rest)
         self._fork(worker.number)
@@ -183,7 +232,8 @@ class _Reporting:
 
 def _work(session: pytest.Session, number: int, connection: Connection) -> NoReturn:
     """Run what one is given, until that is nothing; then end, without what the other process is to do at its end."""
-    code = 1
+    code, item = 1, None
+    os.register_at_fork(after_in_child=connection.close)  # a child that a test forgets is no second worker
     try:
         random.seed()
         folders = session.config._tmp_path_factory
@@ -204,7 +254,9 @@ def _work(session: pytest.Session, number: int, connection: Connection) -> NoRet
                     session.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
                     connection.send(("ended", place))
                 connection.send(("free", None))
-            session._setupstate.teardown_exact(None)
+            if item is not None:
+                _finish(session, item)
+            connection.send(("goodbye", None))
         code = 0
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass  # the other process is gone, or goes
@@ -212,6 +264,39 @@ def _work(session: pytest.Session, number: int, connection: Connection) -> NoRet
         connection.send(("failed", traceback.format_exc()))
     finally:
         os._exit(code)
+
+
+def _finish(session: pytest.Session, last: pytest.Item) -> None:
+    """End what belongs to the session, and report what pytest would notice only when it ends, as errors of the last test."""
+    config = session.config
+
+    def too_long(*_: object) -> NoReturn:
+        raise TimeoutError(f"the fixtures of the session have not ended within {LONGEST:g} seconds")
+
+    def end_fixtures() -> None:
+        signal.signal(signal.SIGALRM, too_long)
+        signal.setitimer(signal.ITIMER_REAL, LONGEST)
+        try:
+            session._setupstate.teardown_exact(None)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def collect_garbage() -> None:
+        for _ in range(3):
+            gc.collect()  # an object's end may end others
+        if unraisable_exceptions in config.stash:
+            collect_unraisable(config)
+
+    def collect_threads() -> None:
+        if thread_exceptions in config.stash:
+            collect_thread_exception(config)
+
+    with catch_warnings_for_item(config, config.hook, "config", None):
+        for end in (end_fixtures, collect_threads, collect_garbage):
+            call = pytest.CallInfo.from_call(end, when="teardown")
+            if call.excinfo is not None:
+                report = pytest.TestReport.from_item_and_call(last, call)  # without what a mark of the test excuses
+                config.hook.pytest_runtest_logreport(report=report)
 
 
 @contextmanager

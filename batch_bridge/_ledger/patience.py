@@ -9,6 +9,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import random
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -34,7 +35,7 @@ STORE_PATIENCE: Final = timedelta(minutes=5)
 """How long a call of a store is tried again before its error ends the run: a database restarts in less."""
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 5.0
-"""Seconds between two attempts; each pause doubles the one before."""
+"""Seconds between two attempts, at most: twice as long each time, of which chance takes up to a half."""
 _LAST: Final = 1.0
 """Seconds that are left for calls that fail while their host closes."""
 _BUGS: Final = (
@@ -110,7 +111,7 @@ class Patience:
         """
         if self.has_given_up(failed):  # a call inside of this one was tried for long enough
             raise failed
-        place, failures, pause = object(), 0, _FIRST_PAUSE
+        place, failures, longest = object(), 0, _FIRST_PAUSE
         loop = asyncio.get_running_loop()
         began = loop.time()
         waited = 0.0
@@ -121,11 +122,11 @@ class Patience:
                 limit = min(self._limit, _LAST) if self._is_hurried else self._limit
                 if spent >= limit:
                     raise self._give_up(failed, failures, spent)
-                pause = min(pause, limit - spent)
+                pause = min(longest * random.uniform(0.5, 1), limit - spent)  # noqa: S311  # a jitter: not all at once
                 self._note(place, failed, failures, pause)
                 await self._sleep(pause)
                 waited += pause
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                longest = min(longest * 2, _LONGEST_PAUSE)
                 try:
                     result = await work()
                 except Exception as error:  # noqa: BLE001  # as above

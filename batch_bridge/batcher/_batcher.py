@@ -92,7 +92,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         mode: A lane, such as `"batch"` or `"flex"`; `"auto"`; or `None` for the mode in the environment. See `Bridge`.
         realtime_below, ladder, deadline, fallback: See `Bridge`.
         budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
-            what this Batcher has sent.
+            what this Batcher has sent. That of a `Bridge` counts for each Batcher, or Runner, that uses the bridge.
         notify: A URL of apprise, or several, to which a notice goes when a batch has ended or nothing moves: counts and
             the receipt. One that cannot be sent harms nothing. It needs the extra `notify`.
         give_up_after: How long nothing may move (a duration); then who waits gets `Stalled`, and the

@@ -115,8 +115,9 @@ class Bridge:
         per_tenant: How much of one user of a LangGraph server may wait to be sent; what is over the limit ends as
             `RequestFailed` with the code `"tenant_limit"`. `None`: no limit. Users take turns in any case.
         prices: What tokens cost, where `genai-prices` does not know it, or knows it wrong; see `Prices`.
-        budget: What may be spent through this bridge, and what one thread may ask for; see `Budget`. Several bridges
-            share one that the Runner is given.
+        budget: What may be spent through this bridge, and what one thread may ask for; see `Budget`. It counts
+            for each Runner, Batcher or deployment that uses the bridge, by what its file or store remembers: two of
+            them may spend it twice. Several bridges share one that the Runner is given.
         telemetry: Traces and metrics for OpenTelemetry: `batch_bridge.otel.Telemetry()`. `None`: none, at no cost.
         on_event: Called with each `Event` of this bridge, in the process in which it happens: by a Runner, besides the
             Runner's own; on a LangGraph server by whatever worker runs the tick. See `batch_bridge.events`. It may be

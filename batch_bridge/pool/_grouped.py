@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from typing import Any, Final, Generic, TypeVar
 
+import psycopg
 from langgraph.store.base import Op
+from procrastinate.exceptions import ConnectorException
 
-from batch_bridge._ledger.patience import is_transient
 from batch_bridge._ledger.rows import Rows
 
 Q = TypeVar("Q")
@@ -15,6 +16,8 @@ R = TypeVar("R")
 
 _MOST: Final = 64
 """Calls in one group."""
+_UNREACHABLE: Final = ("08", "57P", "53300")
+"""How the code of an error begins that says that the database cannot be reached, and nothing of what was asked."""
 
 
 class Grouped(Generic[Q, R]):
@@ -36,7 +39,7 @@ class Grouped(Generic[Q, R]):
         """Do one thing, with others.
 
         Raises:
-            Exception: What the work raised: of a group if it may pass, else of this one alone.
+            Exception: What the work raised: of a group if the database was out of reach, else of this one alone.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
@@ -66,9 +69,10 @@ class Grouped(Generic[Q, R]):
         try:
             results = await self._work([asked for asked, _ in group])
         except Exception as error:  # noqa: BLE001  # each caller is told
-            if len(group) > 1 and not is_transient(error):  # one of them cannot be done: the others can
-                for each in group:
-                    await self._do([each])
+            if len(group) > 1 and not _is_of_all(error):  # one of them cannot be done: the others can
+                half = len(group) // 2
+                for part in (group[:half], group[half:]):
+                    await self._do(part)
                 return
             for _, future in group:
                 if not future.done():
@@ -77,6 +81,15 @@ class Grouped(Generic[Q, R]):
         for (_, future), result in zip(group, results, strict=True):
             if not future.done():
                 future.set_result(result)
+
+
+def _is_of_all(error: BaseException) -> bool:
+    """Return whether an error says nothing of any one call: each of them would have met it."""
+    if isinstance(error, ConnectorException) and error.__cause__ is not None:  # procrastinate's, of every error
+        return _is_of_all(error.__cause__)
+    if isinstance(error, psycopg.OperationalError):  # without a code if the client has noticed it itself
+        return error.sqlstate is None or error.sqlstate.startswith(_UNREACHABLE)
+    return isinstance(error, OSError)  # also each TimeoutError
 
 
 class GroupedRows:

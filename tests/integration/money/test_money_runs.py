@@ -220,6 +220,15 @@ def test_a_batcher_has_a_receipt_and_a_budget(server, tmp_path):
         batching.map([chat(f"b{n}") for n in range(6)])
 
 
+def test_the_budget_of_a_bridge_counts_for_each_batcher_that_uses_it(server):
+    shared = bridge(server, prices=DIME, budget=Budget(usd="0.10"), flush=FlushPolicy(max_requests=1))
+    for who in ("first", "second"):
+        with Batcher(shared) as batching:
+            answered, refused = (batching.map([chat(who + asked)], return_exceptions=True)[0] for asked in ("1", "2"))
+        assert not isinstance(answered, Exception)
+        assert isinstance(refused, BudgetExceeded)
+
+
 def test_jobs_have_a_receipt_and_a_budget_of_their_bridge(server, tmp_path):
     def jobs(usd):
         return Jobs(tmp_path / "jobs.db", bridge(server, prices=DIME, budget=Budget(usd=usd)), poll_interval=0.05)

@@ -1,9 +1,13 @@
 """Calls that are done together: each caller has its own result, or its own error."""
 
 import asyncio
+import pickle
 
+import psycopg
+import pytest
 from langgraph.store.base import GetOp, PutOp
 from langgraph.store.memory import InMemoryStore
+from procrastinate.exceptions import ConnectorException
 
 from batch_bridge.pool._grouped import Grouped, GroupedRows
 
@@ -11,15 +15,15 @@ from batch_bridge.pool._grouped import Grouped, GroupedRows
 class Work:
     """Doubles numbers; groups that hold one of `bad` fail."""
 
-    def __init__(self, bad=(), error=ValueError):
-        self.groups, self.bad, self.error = [], bad, error
+    def __init__(self, bad=(), error=ValueError, cause=None):
+        self.groups, self.bad, self.error, self.cause = [], bad, error, cause
         self.grouped = Grouped(self.run)
 
     async def run(self, asked):
         self.groups.append(asked)
         await asyncio.sleep(0)
         if set(asked) & set(self.bad):
-            raise self.error(f"{asked} cannot be done")
+            raise self.error(f"{asked} cannot be done") from self.cause
         return [each * 2 for each in asked]
 
 
@@ -31,19 +35,63 @@ async def test_what_is_asked_while_a_group_is_done_is_the_next_group():
     assert work.groups[-1] == [7]
 
 
-async def test_what_cannot_be_done_is_an_error_of_its_own_caller():
-    work = Work(bad=[1])
+class OfTheUser(Exception):
+    """What a serializer of the user raises."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError,
+        OfTheUser,
+        pickle.PicklingError,
+        MemoryError,
+        psycopg.errors.QueryCanceled,
+        psycopg.errors.DeadlockDetected,
+        psycopg.InternalError,
+        psycopg.DataError,
+    ],
+)
+async def test_what_cannot_be_done_is_an_error_of_its_own_caller(error):
+    work = Work(bad=[1], error=error)
     results = await asyncio.gather(*map(work.grouped.do, range(3)), return_exceptions=True)
     assert (results[0], results[2]) == (0, 4)
-    assert isinstance(results[1], ValueError)
-    assert work.groups == [[0, 1, 2], [0], [1], [2]]
+    assert isinstance(results[1], error)
+    assert work.groups == [[0, 1, 2], [0], [1, 2], [1], [2]]
 
 
-async def test_what_may_pass_is_an_error_of_all_callers_who_try_again_themselves():
-    work = Work(bad=[1], error=ConnectionError)
+async def test_one_bad_call_of_many_is_found_by_halves():
+    work = Work(bad=[41])
+    results = await asyncio.gather(*map(work.grouped.do, range(64)), return_exceptions=True)
+    assert [at for at, each in enumerate(results) if isinstance(each, ValueError)] == [41]
+    assert len(work.groups) == 13
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError,
+        TimeoutError,
+        psycopg.OperationalError,
+        psycopg.errors.ConnectionFailure,
+        psycopg.errors.AdminShutdown,
+        psycopg.errors.TooManyConnections,
+    ],
+)
+async def test_a_database_out_of_reach_is_an_error_of_all_callers_who_try_again_themselves(error):
+    work = Work(bad=[1], error=error)
     results = await asyncio.gather(*map(work.grouped.do, range(3)), return_exceptions=True)
-    assert [type(each) for each in results] == [ConnectionError] * 3
+    assert [type(each) for each in results] == [error] * 3
     assert work.groups == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("cause", "groups"), [(psycopg.OperationalError("gone"), 1), (psycopg.errors.QueryCanceled("too long"), 5)]
+)
+async def test_an_error_that_procrastinate_wraps_counts_as_what_it_wraps(cause, groups):
+    work = Work(bad=[1], error=ConnectorException, cause=cause)
+    await asyncio.gather(*map(work.grouped.do, range(3)), return_exceptions=True)
+    assert len(work.groups) == groups
 
 
 async def test_a_caller_that_is_cancelled_stands_in_nobodys_way():
