@@ -115,7 +115,7 @@ class Collector:
         """
         flights = self._state.flights
         for flight in {each.batch.key: each for each in map(flights.of, ids) if each is not None}.values():
-            await self._settler.finish(flight, now)
+            await self._settler.finisher.finish(flight, now)
 
     def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored | Expired:
         return judge(self._state, request, asked_at(self._state, request, since), now)

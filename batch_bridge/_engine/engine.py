@@ -214,7 +214,7 @@ class Engine(EngineView):
 
     async def release(self) -> None:
         """Have providers delete what they keep of batches that were closed by what the ledger knew. Idempotent."""
-        await self._settler.release()
+        await self._settler.finisher.release()
 
     async def _advance(self, flight: Flight, now: datetime) -> None:
         if flight.is_held:

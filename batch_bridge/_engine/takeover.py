@@ -68,7 +68,7 @@ class Takeover:
         priming.hold_again(state, now)
         await state.open_traces(ended)
         for batch, closed in left:
-            await self._settler.finish_closed(batch, closed)
+            await self._settler.finisher.finish_closed(batch, closed)
 
     async def _inherited(
         self, batch: Intent | SubmittedBatch, old: Flight | None, now: datetime, *, doubtful: bool

@@ -96,29 +96,21 @@ def resolve_sync(pending: PendingWaits, asked: Asked) -> tuple[str, Outcome]:
 async def _tell(pending: PendingWaits) -> None:
     """Announce to the bridges of a LangGraph server that this task is about to park, once for all its waits."""
     await forget_answer()
-    runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
-    if link is not None:
-        _note_parked(link, runtime, pending)
-    elif is_deployed(runtime):
-        idle = is_idle(taken_in(_run_id(runtime)))
-        told, mine = pending.tell()
+    if (telling := _to_tell(pending)) is not None:
+        runtime, idle, told, mine = telling
         if mine:
-            telling = asyncio.ensure_future(
+            announcing = asyncio.ensure_future(
                 announce(runtime, pending.asks, idle=idle, unclaimed=pending.unclaimed(foreign=True))
             )
-            telling.add_done_callback(partial(_copy, told))
+            announcing.add_done_callback(partial(_copy, told))
         await asyncio.shield(asyncio.wrap_future(told))
 
 
 def _tell_sync(pending: PendingWaits) -> None:
     if not is_on_loop():
         forget_answer_sync()
-    runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
-    if link is not None:
-        _note_parked(link, runtime, pending)
-    elif is_deployed(runtime):
-        idle = is_idle(taken_in(_run_id(runtime)))
-        told, mine = pending.tell()
+    if (telling := _to_tell(pending)) is not None:
+        runtime, idle, told, mine = telling
         if mine:
             try:
                 announce_sync(runtime, pending.asks, idle=idle, unclaimed=pending.unclaimed(foreign=True))
@@ -127,6 +119,21 @@ def _tell_sync(pending: PendingWaits) -> None:
                 raise
             told.set_result(None)
         told.result()
+
+
+def _to_tell(pending: PendingWaits) -> tuple[Runtime[Any], bool | None, Future[None], bool] | None:
+    """Return what is announced on a server: by whom, whether nothing else runs, when it is done, and whether by us.
+
+    A Runner is told here, and elsewhere there is no one to tell: `None`.
+    """
+    runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
+    if link is not None:
+        _note_parked(link, runtime, pending)
+        return None
+    if not is_deployed(runtime):
+        return None
+    idle = is_idle(taken_in(_run_id(runtime)))
+    return runtime, idle, *pending.tell()
 
 
 def _note_parked(link: Link, runtime: Runtime[Any], pending: PendingWaits) -> None:

@@ -20,8 +20,8 @@ from batch_bridge._engine.waiting.turns import in_turns
 from batch_bridge._server.delivery_policy import Delivery, Verdict, due, judge, resume_map
 from batch_bridge._server.parts import HostParts
 from batch_bridge._server.port.threads import ThreadBusyError, ThreadServer
-from batch_bridge._server.thread_claims import claim, unclaim
-from batch_bridge._server.thread_view import ParkedWait, ThreadView
+from batch_bridge._server.threads.claims import claim, unclaim
+from batch_bridge._server.threads.view import ParkedWait, ThreadView
 from batch_bridge.errors import BridgeUnreachableError
 from batch_bridge.events import DeadLetter, Delivered, Event
 

@@ -17,7 +17,7 @@ from batch_bridge._core.models import JSON, Outcome
 from batch_bridge._core.outcomes import to_json
 from batch_bridge._core.payload.interrupt_payload import envelope
 from batch_bridge._core.payload.signature import Keys
-from batch_bridge._server.thread_view import ParkedWait, ThreadView
+from batch_bridge._server.threads.view import ParkedWait, ThreadView
 
 MOST_DELIVERIES: Final = 5
 """How often an answer is sent to a thread that keeps asking for it."""

@@ -10,7 +10,7 @@ from batch_bridge._node.platform.inbox import Note, read_notes, remove_notes
 from batch_bridge._server.delivery import Outbox
 from batch_bridge._server.parts import HostParts
 from batch_bridge._server.port.threads import ThreadServer
-from batch_bridge._server.thread_view import ThreadView
+from batch_bridge._server.threads.view import ThreadView
 from batch_bridge._server.unreadable import report
 
 logger = logger_of(__name__)

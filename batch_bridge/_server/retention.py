@@ -9,7 +9,7 @@ from batch_bridge._core.wording.log import logger_of
 from batch_bridge._server.delivery import delivered_namespace
 from batch_bridge._server.parts import HostParts
 from batch_bridge._server.port.threads import ThreadServer
-from batch_bridge._server.thread_claims import forget_stale
+from batch_bridge._server.threads.claims import forget_stale
 
 logger = logger_of(__name__)
 

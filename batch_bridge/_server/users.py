@@ -18,7 +18,7 @@ from langgraph_sdk.errors import NotFoundError
 from batch_bridge._core.models import Request
 from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.client import Access, identity_in
-from batch_bridge._server.thread_view import present
+from batch_bridge._server.threads.view import present
 from batch_bridge._server.unreadable import is_text
 
 _NAMESPACE: Final = ("batch_bridge", "threads", "users")

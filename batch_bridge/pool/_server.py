@@ -10,7 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 from batch_bridge._core.models import JSON
 from batch_bridge._core.payload.interrupt_payload import read_author, read_interrupt, read_origin
 from batch_bridge._server.port.checkpoints import pending_interrupts
-from batch_bridge._server.thread_view import ParkedWait, ThreadView
+from batch_bridge._server.threads.view import ParkedWait, ThreadView
 from batch_bridge.pool._thread_table import ThreadTable
 
 _PAGE: Final = 200

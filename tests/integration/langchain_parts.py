@@ -1,5 +1,7 @@
 """What the tests of LangChain's models share: models of each kind, a bridge to the server, and an agent."""
 
+from helpers import Desk, memory, one_node, within
+from langchain_answers import answer
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -56,3 +58,19 @@ def plain(message):
         if str(fields["id"]).startswith(("lc_run", "run-")) or fields["type"] in ("human", "tool")
         else fields["id"],
     }
+
+
+def desk():
+    return Desk(lambda item: answer(item["url"], item["body"]).body)
+
+
+def model(**options):
+    return ChatOpenAI(**{"model": "gpt-4o-mini", "api_key": "test", "base_url": "http://127.0.0.1:1/v1", **options})
+
+
+async def in_node(node, far_side=None, inputs=({},), **options):
+    """Run a node under a Runner, and return what it said and the desk that answered."""
+    far_side = far_side or desk()
+    async with memory(one_node(node, **options), far_side.bridge()) as runner:
+        results = await within(runner.abatch(list(inputs)))
+    return [each["x"] for each in results], far_side

@@ -13,11 +13,9 @@ from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import (
     Attempt,
     Cancelled,
-    Closed,
     Ended,
     Errored,
     Expired,
-    FailureKind,
     InProgress,
     Intent,
     Outcome,
@@ -35,9 +33,11 @@ from batch_bridge._engine.deduplication import spread
 from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._engine.intake import LATE_IN_FLIGHT, judge
 from batch_bridge._engine.settlement import polling as _looks
+from batch_bridge._engine.settlement.account_notes import note_ended, note_kinds, note_used, with_costs
+from batch_bridge._engine.settlement.closer import Closer
+from batch_bridge._engine.settlement.finisher import Finisher
 from batch_bridge._engine.settlement.outcome_writer import ReadError, chunks, settle, settle_early
 from batch_bridge._engine.settlement.rescue import Rescuer
-from batch_bridge._engine.spending import lane_of
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
@@ -50,11 +50,17 @@ _DELIVERED = Succeeded(None)
 
 
 class Settler:
-    """Looks after the batches that the provider has."""
+    """Looks after the batches that the provider has.
+
+    Attributes:
+        finisher: Closes what an earlier process has settled.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._rescuer = Rescuer(state, self)
+        self._closer = Closer(state)
+        self.finisher = Finisher(state, self._closer, self.catch_up)
 
     # -- while a batch runs --------------------------------------------------------------------------------------
 
@@ -88,7 +94,7 @@ class Settler:
         remember = deduplication.remember(now) if deduplication is not None else None
         told = () if flight.inherited else flight.settled  # what was settled may not have been kept
         reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told, state.ledger.chunk)
-        return await self._with_costs(flight, reply)
+        return await with_costs(state, flight, reply)
 
     def _note_pace(self, flight: Flight, now: datetime) -> None:
         """Note how a batch's end was found; where webhooks come no more, the others are polled as usual again."""
@@ -149,12 +155,10 @@ class Settler:
         """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
         errored = await _looks.failed(self._state, flight, error, now)
         if errored is not None:
-            self._note_used(flight, [(each, errored) for each in self._state.flights.unsettled(flight)])
+            note_used(flight, [(each, errored) for each in self._state.flights.unsettled(flight)])
             await self.fail(flight, errored, now, error)
         elif flight.inherited and isinstance(flight.batch, SubmittedBatch) and not flight.is_stopped:
-            await self.catch_up(flight)
-            if self._is_answered(flight):
-                await self._close_answered(flight, now)
+            await self.finisher.close_if_answered(flight, now)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:
         """Have a batch polled in the next tick, and ask for one."""
@@ -170,13 +174,13 @@ class Settler:
         fresh: dict[str, Outcome] = {}
         known = list(outcomes)
         if not stands:  # else it is no answer of this batch
-            self._note_used(flight, known)
+            note_used(flight, known)
         for request_id, outcome in known:
             if state.flights.of(request_id) is flight and (stands or not self._may_come_back(flight, outcome)):
                 fresh.setdefault(request_id, final(outcome, state.ledger.attempts(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
         flight.settled.update(kinds)
-        self._note_kinds(flight, kinds)
+        note_kinds(flight, kinds)
         flight.failed.update(_outcome.failures_of(fresh.values()))
         state.flights.settle_early(flight, fresh)
         state.settled += fresh
@@ -193,89 +197,12 @@ class Settler:
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
         await state.ledger.drop(known)  # that process may have died before it did
         outcomes = await state.ledger.outcomes([each for each in flight.batch.requests if each in known])
-        self._note_used(flight, outcomes.items())
+        note_used(flight, outcomes.items())
         kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
         flight.settled.update(kinds)
         flight.failed.update(_outcome.failures_of(outcomes.values()))
-        self._note_kinds(flight, kinds)
+        note_kinds(flight, kinds)
         state.flights.settle_early(flight, outcomes)
-
-    async def finish(self, flight: Flight, now: datetime) -> None:
-        """Close a batch if a process before this one has written all outcomes of it, and died before it closed it."""
-        await self.catch_up(flight)
-        if not flight.is_held and self._state.flights.get(flight.batch.key) is flight and self._is_answered(flight):
-            flight.is_held = True
-            try:
-                await self._close_answered(flight, now)
-            finally:
-                flight.is_held = False
-
-    def _is_answered(self, flight: Flight) -> bool:
-        """Return whether nothing of a batch that has ended is left to do but to close it."""
-        state, batch = self._state, flight.batch
-        has_ended = "cancelled" not in flight.settled.values()  # by us, perhaps: then the provider may work on
-        is_plain = isinstance(batch, SubmittedBatch) and not flight.is_stopped and not flight.answered_elsewhere
-        if not (flight.inherited and is_plain and has_ended) or state.flights.open_of(flight):
-            return False
-        deduplication = state.deduplication_in(state.lane_of(batch)) if batch.keys else None
-        return deduplication is None or not deduplication.remembers  # else the cache may lack answers
-
-    async def _close_answered(self, flight: Flight, now: datetime) -> None:
-        """Close a batch by what the ledger knows: what its provider would say is written already."""
-        state, batch = self._state, flight.batch
-        assert isinstance(batch, SubmittedBatch)  # noqa: S101  # as `_is_answered` says
-        if not await state.is_still_owner(flight, now):
-            return
-        usage = None if flight.account is None else flight.account.usage()
-        kinds = Counter(flight.settled.values())
-        await self._close(flight, kinds, usage, now, resubmitted=0)
-        if not batch.terms.lane:
-            state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
-        state.standstill.moved()
-        logger.info(
-            "%s: batch %s was settled by an earlier process, and is closed: %s",
-            state.name,
-            batch.key,
-            dict(kinds),
-            extra=about(bridge=state.name, batch=batch.key),
-        )
-        await self._tell_ended(flight, (), {}, usage)
-        state.settled += batch.requests  # the process that settled them may not have told who asked
-        state.unreleased.append(batch)
-
-    async def finish_closed(self, batch: SubmittedBatch, closed: Closed) -> None:
-        """Tidy up after a process that has closed a batch, and died before it had deleted its rows and said so."""
-        state = self._state
-        await state.ledger.finish(batch.key)
-        known = await state.ledger.settled(batch.requests)
-        requests = tuple(each for each in batch.requests if each in known)
-        state.settled += requests
-        state.unreleased.append(batch)
-        if state.on_event is not None:
-            cost = await state.till.cost(await state.till.lines_in(batch.key)) if state.tells_cost else None
-            state.on_event(
-                events.Settled(
-                    bridge=state.name,
-                    batch=batch.key,
-                    requests=requests,
-                    outcomes=closed.outcomes,
-                    ended=True,
-                    usage=closed.usage,
-                    cost=cost,
-                )
-            )
-
-    async def release(self) -> None:
-        """Have providers delete what they keep of batches that were closed by what the ledger knew."""
-        state = self._state
-        if not state.unreleased:
-            return
-        try:
-            await state.check_owner()  # another process may read the files
-        except ProviderUnavailable:
-            return
-        batches, state.unreleased = state.unreleased, []
-        await state.each(batches, self._release)
 
     async def _tell_read(self, flight: Flight) -> None:
         """Report what was read of a batch whose reading broke off: it need not wait for the rest."""
@@ -395,7 +322,7 @@ class Settler:
         overdue = Errored("the deadline has passed, and there is nothing to send again", code=DEADLINE, retryable=True)
         back, lost = await self._come_back(flight, dict.fromkeys(late, overdue), now)
         await state.ledger.settle(lost)
-        self._note_ended(flight, lost)
+        note_ended(flight, lost)
         await state.ledger.queued(back)
         left = replace(batch, left="overdue", moved=tuple(late), leaves_at=None)
         await state.ledger.mark(left)
@@ -420,7 +347,7 @@ class Settler:
         queued: dict[str, Outcome] = {}
         moved: dict[Flight, dict[str, Outcome]] = {}
         for request_id, outcome in outcomes:
-            self._note_used(flight, ((request_id, outcome),))
+            note_used(flight, ((request_id, outcome),))
             is_first = request_id not in read
             read.add(request_id)
             if not is_first or not isinstance(outcome, Succeeded):
@@ -525,8 +452,8 @@ class Settler:
                 settled=flight.settled,
                 again=again,
                 failures=(failures := Counter(flight.failed)),
-                seen=partial(self._note_used, flight),
-                ended_as=partial(self._note_ended, flight),
+                seen=partial(note_used, flight),
+                ended_as=partial(note_ended, flight),
                 rescue=partial(self._rescuer.rescue, flight, now),
             )
         except ReadError as error:
@@ -536,7 +463,7 @@ class Settler:
             return
         back, lost = await self._come_back(flight, again.outcomes, now)
         await state.ledger.settle(lost)
-        self._note_ended(flight, lost)
+        note_ended(flight, lost)
         kinds.update(map(_outcome.kind, lost.values()))
         failures.update(_outcome.failures_of(lost.values()))
         await state.ledger.queued(back)
@@ -547,7 +474,7 @@ class Settler:
         whole = kinds.get("succeeded", 0) == len(batch.requests) and not batch.shared
         self._learn(flight, again, usage, now, whole=whole)
         sent_on = len(batch.requests) - kinds.total()
-        await self._close(flight, kinds, usage, now, resubmitted=sent_on, failures=failures)
+        await self._closer.close(flight, kinds, usage, now, resubmitted=sent_on, failures=failures)
         sent_again = again.outcomes.keys() - lost.keys()
         known = flight.settled.keys() | sent_again
         late = tuple([each for each in batch.requests if each not in known]) if known else batch.requests
@@ -574,114 +501,11 @@ class Settler:
             dict(kinds),
             extra=about(bridge=state.name, batch=batch.key),
         )
-        await self._tell_ended(flight, late, kinds - Counter(flight.settled.values()), usage)
+        await self._closer.tell_ended(flight, late, kinds - Counter(flight.settled.values()), usage)
         state.tell_resubmitted(batch.key, [each.id for each in back])
         state.note_moves(batch.terms.lane, back)
         if isinstance(batch, SubmittedBatch):
-            await self._release(batch)
-
-    async def _tell_ended(
-        self, flight: Flight, requests: tuple[str, ...], outcomes: Mapping[str, int], usage: Usage | None
-    ) -> None:
-        """Report that a batch has ended, and its cost if a listener wants it."""
-        state, account = self._state, flight.account
-        if state.on_event is None:
-            return
-        cost = await state.till.cost(account.each()) if account is not None and state.tells_cost else None
-        state.on_event(
-            events.Settled(
-                bridge=state.name,
-                batch=flight.batch.key,
-                requests=requests,
-                outcomes=outcomes,
-                ended=True,
-                usage=usage,
-                cost=cost,
-            )
-        )
-
-    async def _close(
-        self,
-        flight: Flight,
-        kinds: Counter[str],
-        usage: Usage | None,
-        now: datetime,
-        *,
-        resubmitted: int,
-        paid_twice: int = 0,
-        failures: Counter[FailureKind] | None = None,
-    ) -> None:
-        """Delete a batch, except for a summary, and all that was kept until its end."""
-        state, batch = self._state, flight.batch
-        submitted = batch if isinstance(batch, SubmittedBatch) else None
-        account = flight.account
-        money = None if account is None else state.till.close(batch, account)
-        closed = Closed(
-            key=batch.key,
-            handle=state.shown(submitted, submitted.handle) if submitted else None,
-            requests=kinds.total(),
-            submitted_at=submitted.submitted_at if submitted else now,
-            ended_at=now,
-            outcomes=kinds,
-            usage=usage,
-            resubmitted=resubmitted,
-            paid_twice=paid_twice + len(flight.paid_twice),
-            group=batch.group,
-            failures=flight.failed if failures is None else failures,
-            lane="batch" if account is None else account.lane or "batch",
-        )
-        await state.ledger.close(closed, money)
-        state.history.add(closed)
-        if batch.terms.prefixes and kinds["succeeded"] == len(batch.requests):
-            state.note_written(batch.terms.prefixes, now)
-        await state.end_trace(closed, account)
-        if account is not None:
-            state.till.settle(batch.key, account)
-        state.flights.remove(flight)
-        if flight.forgotten:
-            await state.ledger.forget(flight.forgotten)
-
-    def _note_used(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]]) -> None:
-        """Note in the batch's account what answers have used. Done twice, it changes nothing."""
-        account, batch = flight.account, flight.batch
-        told = list(outcomes)
-        if elsewhere := flight.answered_elsewhere:
-            flight.paid_twice.update(each for each, outcome in told if each in elsewhere and type(outcome) is Succeeded)
-        if account is None:
-            return
-        if account.way is None and isinstance(batch, SubmittedBatch):
-            account.way = lane_of(batch.handle)
-        _, _, model = batch.group.rpartition(" ")
-        account.note(told, model)
-
-    async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
-        """Add the costs to answers that are to contain them."""
-        account = flight.account
-        if account is None or not account.priced:
-            return reply
-        await self._state.till.load_prices(account)
-
-        def told(request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
-            self._note_used(flight, ((request_id, outcome),))
-            if isinstance(outcome, Succeeded) and (paid := account.paid(request_id, self._state.prices)) is not None:
-                return request_id, Succeeded(outcome.answer, paid)
-            return request_id, outcome
-
-        if isinstance(reply, Ended):
-            return replace(reply, outcomes=(told(*each) async for each in reply.outcomes))
-        return replace(reply, outcomes=tuple(told(*each) for each in reply.outcomes))
-
-    def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
-        """Note in the batch's account how requests have ended. Done twice, it changes nothing."""
-        if flight.account is not None and _outcome.are_answers(outcomes.values()):
-            flight.account.end_well(outcomes)
-        else:
-            self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
-
-    def _note_kinds(self, flight: Flight, kinds: Mapping[str, str]) -> None:
-        if flight.account is not None:
-            for request_id, kind in kinds.items():
-                flight.account.end(request_id, kind)
+            await self._closer.release(batch)
 
     def _again(self, flight: Flight, now: datetime) -> Resubmission:
         batch = flight.batch
@@ -757,9 +581,9 @@ class Settler:
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
         kinds += Counter(succeeded=len(kept))
-        self._note_kinds(flight, dict.fromkeys(kept, "succeeded"))
-        await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
-        await self._tell_ended(flight, (), {}, usage)
+        note_kinds(flight, dict.fromkeys(kept, "succeeded"))
+        await self._closer.close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
+        await self._closer.tell_ended(flight, (), {}, usage)
         state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
         logger.warning(
             "%s: overdue batch %s has ended: %d requests are paid twice",
@@ -768,7 +592,7 @@ class Settler:
             twice,
             extra=about(bridge=state.name, batch=batch.key),
         )
-        await self._release(batch)
+        await self._closer.release(batch)
 
     async def _answered(self, ids: Collection[str]) -> set[str]:
         """Return which requests that a batch was left by another one has answered; those forgotten were delivered."""
@@ -792,18 +616,6 @@ class Settler:
                 moved = tuple(each for each in flight.batch.moved if each not in unanswered)
                 flight.batch = replace(flight.batch, moved=moved)
                 await state.ledger.mark(flight.batch)
-
-    async def _release(self, batch: SubmittedBatch) -> None:
-        try:
-            await self._state.who(batch).release(batch.handle)
-        except Exception as error:  # noqa: BLE001  # tidying up must not undo what is settled
-            logger.warning(
-                "%s: could not tidy up after batch %s: %s",
-                self._state.name,
-                batch.key,
-                _logged.said(error),
-                extra=about(bridge=self._state.name, batch=batch.key),
-            )
 
 
 def is_overdue(flight: Flight) -> bool:

@@ -24,7 +24,7 @@ from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._node.platform.tickers import how
 from batch_bridge._server.port.checkpoints import pending_interrupts
 from batch_bridge._server.port.threads import ThreadBusyError
-from batch_bridge._server.thread_view import ParkedWait, ThreadView, see
+from batch_bridge._server.threads.view import ParkedWait, ThreadView, see
 from batch_bridge.errors import BridgeUnreachableError
 
 _PAGE: Final = 200

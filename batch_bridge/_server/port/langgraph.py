@@ -14,8 +14,8 @@ from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.identity_check import check_identity, vouch
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._node.platform.wakeup import start_tick
-from batch_bridge._server.stranded import find_late_answer, has_failed_node, look_closely
-from batch_bridge._server.thread_view import ParkedWait, ThreadView, look, look_for_parked, present
+from batch_bridge._server.threads.stranded import find_late_answer, has_failed_node, look_closely
+from batch_bridge._server.threads.view import ParkedWait, ThreadView, look, look_for_parked, present
 from batch_bridge._server.users import Users
 from batch_bridge.errors import BridgeUnreachableError
 

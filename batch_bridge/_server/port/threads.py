@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from batch_bridge._core.models import JSON
-from batch_bridge._server.thread_view import ParkedWait, ThreadView
+from batch_bridge._server.threads.view import ParkedWait, ThreadView
 
 
 class ThreadBusyError(Exception):

@@ -28,19 +28,6 @@ from batch_bridge import Succeeded
 from batch_bridge._core.payload.interrupt_payload import envelope, read_interrupt
 from batch_bridge.errors import RequestFailed
 from batch_bridge.langchain import batched
-from batch_bridge.testing import BatchServer
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with BatchServer(latency=0, answerer="langchain_answers:answer") as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared):
-    shared.reset_stats()
-    return shared
 
 
 def asked(count):

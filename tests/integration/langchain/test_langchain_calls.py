@@ -17,21 +17,8 @@ from langchain_parts import chat
 from batch_bridge import Batcher
 from batch_bridge.errors import UsageError
 from batch_bridge.langchain import _anthropic, _google, _model, _openai, batched
-from batch_bridge.testing import BatchServer
 
 OTHER = "Bearer s3cret"
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with BatchServer(latency=0, answerer="langchain_answers:answer") as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared):
-    shared.reset_stats()
-    return shared
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import sys
 
 import openai
 import pytest
-from helpers import Desk, memory, one_node, within
+from helpers import memory, one_node, within
 from langchain_answers import answer
 from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.language_models import FakeListChatModel
@@ -15,41 +15,11 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tracers.context import collect_runs
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
-from langchain_parts import bridge, chat, look_up
+from langchain_parts import bridge, chat, desk, in_node, look_up, model
 
 from batch_bridge import Batcher, RequestFailed
 from batch_bridge.errors import ResultPending, UsageError
 from batch_bridge.langchain import batched
-from batch_bridge.testing import BatchServer
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with BatchServer(latency=0, answerer="langchain_answers:answer") as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared):
-    shared.reset_stats()
-    return shared
-
-
-def desk():
-    return Desk(lambda item: answer(item["url"], item["body"]).body)
-
-
-def model(**options):
-    return ChatOpenAI(**{"model": "gpt-4o-mini", "api_key": "test", "base_url": "http://127.0.0.1:1/v1", **options})
-
-
-async def in_node(node, far_side=None, inputs=({},), **options):
-    """Run a node under a Runner, and return what it said and the desk that answered."""
-    far_side = far_side or desk()
-    async with memory(one_node(node, **options), far_side.bridge()) as runner:
-        results = await within(runner.abatch(list(inputs)))
-    return [each["x"] for each in results], far_side
-
 
 # -- what callbacks see --------------------------------------------------------------------------------------------
 

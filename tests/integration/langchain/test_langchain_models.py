@@ -6,50 +6,19 @@ import threading
 import weakref
 
 import pytest
-from helpers import Desk, memory, one_node, within
-from langchain_answers import answer
+from helpers import within
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
-from langchain_openai import ChatOpenAI
-from langchain_parts import MODELS, chat, fresh, look_up, plain
+from langchain_parts import MODELS, chat, desk, fresh, in_node, look_up, model, plain
 from pydantic import BaseModel
 
 from batch_bridge import Batcher
 from batch_bridge.errors import OutsideGraphError
 from batch_bridge.langchain import batched
 from batch_bridge.langchain._stream import generation_chunk
-from batch_bridge.testing import BatchServer
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with BatchServer(latency=0, answerer="langchain_answers:answer") as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared):
-    shared.reset_stats()
-    return shared
-
-
-def desk():
-    return Desk(lambda item: answer(item["url"], item["body"]).body)
-
-
-def model(**options):
-    return ChatOpenAI(**{"model": "gpt-4o-mini", "api_key": "test", "base_url": "http://127.0.0.1:1/v1", **options})
-
-
-async def in_node(node, far_side=None, inputs=({},), **options):
-    """Run a node under a Runner, and return what it said and the desk that answered."""
-    far_side = far_side or desk()
-    async with memory(one_node(node, **options), far_side.bridge()) as runner:
-        results = await within(runner.abatch(list(inputs)))
-    return [each["x"] for each in results], far_side
 
 
 class Report(BaseModel):

@@ -25,19 +25,6 @@ from batch_bridge.langchain import batched
 from batch_bridge.providers.anthropic import AnthropicBatch
 from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.gemini import GeminiBatch
-from batch_bridge.testing import BatchServer
-
-
-@pytest.fixture(scope="module")
-def shared():
-    with BatchServer(latency=0, answerer="langchain_answers:answer") as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared):
-    shared.reset_stats()
-    return shared
 
 
 def root(server):

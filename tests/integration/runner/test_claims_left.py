@@ -10,7 +10,7 @@ from langgraph.store.memory import InMemoryStore
 from batch_bridge import Runner, wait
 from batch_bridge._core import clock as _clock
 from batch_bridge._ledger.claims import Claims, _namespace
-from batch_bridge._server import thread_claims as _claims
+from batch_bridge._server.threads import claims as _claims
 
 NO = timedelta(0)
 

@@ -14,8 +14,8 @@ from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value,
 from batch_bridge._node.platform.inbox import digest_asks
 from batch_bridge._server.delivery_policy import MOST_DELIVERIES, Delivery, Verdict, due, judge, resume_map
 from batch_bridge._server.lease import Lease
-from batch_bridge._server.thread_claims import claim, unclaim
-from batch_bridge._server.thread_view import ParkedWait, ThreadView, see
+from batch_bridge._server.threads.claims import claim, unclaim
+from batch_bridge._server.threads.view import ParkedWait, ThreadView, see
 from batch_bridge.errors import ProviderUnavailable
 
 RUN = "0199f9a5-0f2c-7c3e-8f3e-2f6f1f3c9d11"

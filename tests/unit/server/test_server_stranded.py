@@ -7,7 +7,7 @@ from fakes import T
 from hosted import key_ring
 from langgraph_sdk.errors import NotFoundError
 
-from batch_bridge._server.stranded import find_late_answer, look_closely
+from batch_bridge._server.threads.stranded import find_late_answer, look_closely
 
 OURS = {"batch_bridge": 1, "requests": [{"id": "r", "batcher": "bridge", "item": "a"}]}
 A, B, C = ("a" * 32, "b" * 32, "c" * 32)

@@ -5,7 +5,7 @@ import json
 from batch_bridge._core.models import Succeeded
 from batch_bridge._core.payload.interrupt_payload import Asked, read_envelope
 from batch_bridge._server.delivery_policy import resume_map
-from batch_bridge._server.thread_view import ParkedWait
+from batch_bridge._server.threads.view import ParkedWait
 
 OUTCOMES = {f"{n:032x}": Succeeded("x" * 1000) for n in range(10)}
 

@@ -21,7 +21,7 @@ from langgraph_sdk.errors import APIError
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._node.platform.keys import KeyRing
-from batch_bridge._server.thread_view import ThreadView, look
+from batch_bridge._server.threads.view import ThreadView, look
 
 logger = logger_of(__name__)
 
