@@ -29,8 +29,10 @@ from rich.console import Console
 
 from batch_bridge import Bridge, FlushPolicy
 from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value, to_json
+from batch_bridge._core.payload.signature import SIGNATURE, Keys
 from batch_bridge._node.platform.client import Access, bridge_thread
 from batch_bridge._node.platform.inbox import note_row
+from batch_bridge._node.platform.keys import read_keys
 from batch_bridge._server.tick import ServerHost
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
@@ -53,14 +55,17 @@ console = Console(highlight=False, soft_wrap=True)
 class Server:
     """As much of a LangGraph server as a tick calls. It holds parked threads, and never has news of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Keys | None = None) -> None:
         self.parked: dict[str, Any] = {}
+        self.keys = keys
         self.threads, self.runs = SimpleNamespace(search=self._search), SimpleNamespace(list=_none, create=_none)
 
     def park(self, asked: list[Asked]) -> str:
-        """Park a thread; return its id."""
+        """Park a thread, as a node of this deployment does; return its id."""
+        assert self.keys is not None
         thread = str(uuid4())
         value = interrupt_value([to_json(each) for each in asked])
+        value[SIGNATURE] = self.keys.sign("interrupt", thread, value)
         self.parked[thread] = {
             "thread_id": thread,
             "status": "interrupted",
@@ -127,7 +132,7 @@ async def opened(kind: str, path: Path) -> Any:
 async def quiet_ticks(kind: str, count: int, path: Path) -> float:
     """Fill a queue, print what ticks without news take, and return their median."""
     async with opened(kind, path) as store:
-        server = Server()
+        server = Server(await read_keys(store))
         host = host_over(server)
         filled = await fill(host, server, store, count)
         times = []

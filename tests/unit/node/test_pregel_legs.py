@@ -9,10 +9,12 @@ from langgraph.pregel._loop import AsyncPregelLoop, PregelLoop, SyncPregelLoop
 
 from batch_bridge._compat import pregel_loop as _pregel
 from batch_bridge._node import step_limits as _pregel_legs
+from batch_bridge._node import wait as _wait
 
 
 @pytest.mark.parametrize("name", _pregel.METHODS)
 def test_each_wrapped_method_is_of_the_loop_that_both_kinds_share(name):
+    assert _wait.wait  # its module wraps them
     assert name in vars(PregelLoop), (
         f"langgraph.pregel._loop.PregelLoop.{name} is gone: see batch_bridge/_compat/pregel_loop.py"
     )
@@ -49,6 +51,7 @@ def test_an_untracked_channel_can_be_set_and_emptied():
 
 
 def test_installing_twice_wraps_once():
+    assert _wait.wait
     wrapped = PregelLoop._first
     _pregel_legs.install()
     assert PregelLoop._first is wrapped
