@@ -68,7 +68,7 @@ class Collector:
         accepted, looping = within_budget(state, accepted, new)
         is_all = len(accepted) == len(new)
         await state.ledger.enqueue(new.values() if is_all else [new[waiting.id] for waiting in accepted])
-        joined = await join(state, self._settler, accepted, new)
+        joined = await join(state, accepted, new)
         entering = [each for each in accepted if each.id not in joined] if joined else accepted
         await state.ledger.queued(entering)
         if entering:

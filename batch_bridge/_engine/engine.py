@@ -25,8 +25,9 @@ from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.sending.submission import Sender
 from batch_bridge._engine.settings import USUAL, EngineSettings
 from batch_bridge._engine.settlement.heard import Heard
+from batch_bridge._engine.settlement.leaver import is_overdue
 from batch_bridge._engine.settlement.leaving import decide
-from batch_bridge._engine.settlement.settling import Settler, is_overdue
+from batch_bridge._engine.settlement.settling import Settler
 from batch_bridge._engine.slow_batches import tell_long, tell_stuck
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.state import State
@@ -232,7 +233,7 @@ class Engine(EngineView):
             return  # it had ended
         match flight.batch:
             case SubmittedBatch() as batch:
-                if (not flight.stopping or await self._settler.stop(flight, batch, now)) and not has_looked:
+                if (not flight.stopping or await self._settler.leaver.stop(flight, batch, now)) and not has_looked:
                     await self._settler.poll(flight, batch, now)
             case Intent() as intent if intent.key in self._state.handles:
                 await self._sender.confirm_late(flight, intent, now)
@@ -322,7 +323,7 @@ class Engine(EngineView):
         state.tell_settled(None, cancelled)
         for flight, outcomes in flying.items():
             told = len(state.settled)
-            await self._settler.give_up(flight, outcomes, now)
+            await self._settler.leaver.give_up(flight, outcomes, now)
             del state.settled[told:]  # they are returned, and perhaps forgotten by the next tick
             cancelled |= outcomes
         state.tell_cancelled(cancelled)
@@ -349,7 +350,7 @@ class Engine(EngineView):
             early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
         for request_id, flight in early.items():
             flight.forgotten.append(request_id)
-        await self._settler.forget(ids)
+        await self._settler.leaver.forget(ids)
         await state.ledger.forget([request_id for request_id in ids if request_id not in early] if early else ids)
 
     async def erase_shared(self, tenant: str) -> None:

@@ -10,18 +10,17 @@ from dataclasses import replace
 from batch_bridge._core.models import Request, SubmittedBatch
 from batch_bridge._core.policy.batching import Waiting, lines
 from batch_bridge._engine.flights.flight import Flight
-from batch_bridge._engine.settlement.settling import Settler
+from batch_bridge._engine.settlement.early_outcomes import catch_up
 from batch_bridge._engine.state import State
 
 
-async def join(state: State, settler: Settler, waiting: Sequence[Waiting], requests: Mapping[str, Request]) -> set[str]:
+async def join(state: State, waiting: Sequence[Waiting], requests: Mapping[str, Request]) -> set[str]:
     """Let requests share the lines of equal ones that are at the provider, and return those that do. Durable.
 
     No request joins a batch with a deadline: a later request would be late with it.
 
     Args:
         state: The engine's.
-        settler: Finds out what of a batch was settled by a process before this one.
         waiting: The requests. In a batch they are not.
         requests: The same with their items, which are in the ledger.
     """
@@ -29,7 +28,7 @@ async def join(state: State, settler: Settler, waiting: Sequence[Waiting], reque
         return set()
     joining: dict[str, list[Waiting]] = {}
     for each in waiting:
-        if each.key and each.id in requests and (flight := await _flight_of(state, settler, each)) is not None:
+        if each.key and each.id in requests and (flight := await _flight_of(state, each)) is not None:
             joining.setdefault(flight.batch.key, []).append(each)
     for key, joined in joining.items():
         flight = state.flights.get(key)
@@ -38,13 +37,13 @@ async def join(state: State, settler: Settler, waiting: Sequence[Waiting], reque
     return {each.id for joined in joining.values() for each in joined}
 
 
-async def _flight_of(state: State, settler: Settler, waiting: Waiting) -> Flight | None:
+async def _flight_of(state: State, waiting: Waiting) -> Flight | None:
     """Return the batch in which an equal request waits for its outcome."""
     for flight in state.flights:
         line = _line(flight, waiting)
         if line is None:
             continue
-        await settler.catch_up(flight)
+        await catch_up(state, flight)
         if state.flights.of(line) is flight:
             return flight
     return None

@@ -19,6 +19,7 @@ from batch_bridge._engine.intake import judge
 from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.scheduling import batch_limits, is_too_late
+from batch_bridge._engine.settlement.early_outcomes import catch_up
 from batch_bridge._engine.settlement.leaving import next_look
 from batch_bridge._engine.settlement.settling import Settler
 from batch_bridge._engine.spending import Admitted
@@ -108,7 +109,7 @@ class Sender:
         if state.deduplication is None or not state.deduplication.dedupe or not len(state.flights):
             return waiting
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in waiting if each.key])}
-        joined = await join(state, self._settler, waiting, asked)
+        joined = await join(state, waiting, asked)
         await state.ledger.unqueued(joined)
         for request_id in joined:
             state.opened().discard(request_id)
@@ -328,7 +329,7 @@ class Sender:
         )
         if not await state.is_still_owner(flight, now):
             return  # another process has found it, and may have settled it
-        await self._settler.catch_up(flight)
+        await catch_up(state, flight)
         batch = replace(batch, elsewhere=tuple(flight.answered_elsewhere))
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True

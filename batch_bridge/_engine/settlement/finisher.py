@@ -1,7 +1,6 @@
 """What a process before this one has settled or closed is finished by what the ledger knows, without its provider."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from batch_bridge import events
@@ -9,6 +8,7 @@ from batch_bridge._core.models import Closed, SubmittedBatch
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.flights.flight import Flight
 from batch_bridge._engine.settlement.closer import Closer
+from batch_bridge._engine.settlement.early_outcomes import catch_up
 from batch_bridge._engine.state import State
 from batch_bridge.errors import ProviderUnavailable
 
@@ -21,17 +21,15 @@ class Finisher:
     Args:
         state: The engine's.
         closer: Closes them.
-        catch_up: Looks up which requests of a batch an earlier process has settled.
     """
 
-    def __init__(self, state: State, closer: Closer, catch_up: Callable[[Flight], Awaitable[None]]) -> None:
+    def __init__(self, state: State, closer: Closer) -> None:
         self._state = state
         self._closer = closer
-        self._catch_up = catch_up
 
     async def finish(self, flight: Flight, now: datetime) -> None:
         """Close a batch if a process before this one has written all outcomes of it, and died before it closed it."""
-        await self._catch_up(flight)
+        await catch_up(self._state, flight)
         if not flight.is_held and self._state.flights.get(flight.batch.key) is flight:
             flight.is_held = True
             try:
@@ -41,7 +39,7 @@ class Finisher:
 
     async def close_if_answered(self, flight: Flight, now: datetime) -> None:
         """Do the same for a batch that the caller holds."""
-        await self._catch_up(flight)
+        await catch_up(self._state, flight)
         batch = flight.batch
         if isinstance(batch, SubmittedBatch) and self._is_answered(flight, batch):
             await self._close_answered(flight, batch, now)

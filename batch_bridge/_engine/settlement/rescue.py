@@ -1,38 +1,27 @@
 """What has left a lane, and is about to fail in the next one, takes the answer that the lane it left has meanwhile."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 from batch_bridge._core.models import Ended, InProgress, Outcome, SubmittedBatch, Succeeded
 from batch_bridge._core.policy.resubmission import DEADLINE
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.flights.flight import Flight, first_pause
+from batch_bridge._engine.settlement.leaver import Leaver
 from batch_bridge._engine.settlement.outcome_writer import chunks
 from batch_bridge._engine.state import State
 
 logger = logger_of(__name__)
 
+Look = Callable[[Flight, SubmittedBatch, datetime], Awaitable[InProgress | Ended]]
+
 _MOST_SEEN: Final = 5_000
 """Requests whose answers are held at one time."""
-
-
-class Looking(Protocol):
-    """What is needed of the one who looks after batches."""
-
-    async def look(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> InProgress | Ended:
-        """Ask how a batch is."""
-        ...
-
-    async def give_up(
-        self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime, *, by: Flight | None = None
-    ) -> None:
-        """End requests of a batch with answers of another one."""
-        ...
 
 
 @dataclass(slots=True)
@@ -55,12 +44,14 @@ class Rescuer:
 
     Args:
         state: The engine's.
-        settler: Looks at batches.
+        look: Asks how a batch is.
+        leaver: Ends requests of a batch with answers of another one.
     """
 
-    def __init__(self, state: State, settler: Looking) -> None:
+    def __init__(self, state: State, look: Look, leaver: Leaver) -> None:
         self._state = state
-        self._settler = settler
+        self._look = look
+        self._leaver = leaver
         self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._seen = _Seen()
 
@@ -89,7 +80,7 @@ class Rescuer:
                     continue
                 found = await self._found(flight, other, batch, wanted, now)
                 if answers := {each: found.pop(each) for each in wanted & found.keys()}:
-                    await self._settler.give_up(flight, answers, now, by=other)
+                    await self._leaver.give_up(flight, answers, now, by=other)
                     rescued |= answers.keys()
         return rescued
 
@@ -116,7 +107,7 @@ class Rescuer:
         if look_at_once is not None:
             look_at_once(batch.handle)
         try:
-            reply = await self._settler.look(flight, batch, now)
+            reply = await self._look(flight, batch, now)
             if isinstance(reply, Ended):
                 async for chunk in chunks(reply.outcomes, self._state.ledger.chunk):
                     found = {each: outcome for each, outcome in reversed(chunk) if each in wanted} | found

@@ -70,7 +70,7 @@ async def test_what_the_lane_that_was_left_answers_first_is_counted_once_after_a
     first, second = sorted(world.engine.flights, key=lambda flight: flight.batch.terms.lane != "")
     assert first.batch.left == "overdue"
     answers = [(request(1, 900).id, Succeeded({"lane": "flex", "n": 1}))]
-    await world.engine._settler._keep(first, answers, clock.now)
+    await world.engine._settler.leaver.keep(first, answers, clock.now)
     assert first.batch.gave == second.batch.elsewhere == (answers[0][0],)
     await world.open()
     await go_on(world, 2000)
