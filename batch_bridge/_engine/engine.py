@@ -304,6 +304,7 @@ class Engine(EngineView):
 
         Returns:
             The requests that have been cancelled now, those that were queued or on their way: deliver their outcomes.
+            None where another process owns the bridge by now, which has them.
         """
         state, queue = self._state, self._state.opened()
         cancelled: dict[str, Outcome] = {}
