@@ -1,6 +1,7 @@
 """`python -m simulation --histories 10000 --seed 0 --hosts runner,batcher`: runs histories on all cores."""
 
 import argparse
+import hashlib
 import logging
 import os
 import sys
@@ -17,13 +18,16 @@ def _quiet() -> None:
     logging.getLogger("batch_bridge").setLevel(logging.CRITICAL)
 
 
-def _work(host: str, seeds: range) -> list[tuple[str, int, str]]:
+def _work(host: str, seeds: range) -> tuple[list[tuple[str, int, str]], bytes]:
+    """Run histories of a host; returns those that failed, and a digest of all that happened in all of them."""
     failed = []
+    digest = hashlib.blake2b(digest_size=8)
     for seed in seeds:
         ran = run(plan_of(host, seed))
+        digest.update(repr((ran.trace, ran.fired, ran.steps, sorted(ran.calls.items()))).encode())
         if ran.error is not None:
             failed.append((host, seed, f"{type(ran.error).__name__}: {ran.error}"))
-    return failed
+    return failed, digest.digest()
 
 
 def main() -> int:
@@ -55,25 +59,21 @@ def main() -> int:
     ]
     failed: list[tuple[str, int, str]] = []
     done = 0
-    if given.jobs > 1:
-        with ProcessPoolExecutor(given.jobs, initializer=_quiet) as pool:
-            for chunk, found in zip(chunks, pool.map(_work, *zip(*chunks, strict=True)), strict=True):
-                done += len(chunk[1])
-                failed += found
-                if len(failed) >= given.stop:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    break
-    else:
-        for chunk in chunks:
+    digest = hashlib.blake2b(digest_size=8)
+    with ProcessPoolExecutor(given.jobs, initializer=_quiet) as pool:
+        for chunk, (found, told) in zip(chunks, pool.map(_work, *zip(*chunks, strict=True)), strict=True):
             done += len(chunk[1])
-            failed += _work(*chunk)
+            failed += found
+            digest.update(told)
             if len(failed) >= given.stop:
+                pool.shutdown(wait=False, cancel_futures=True)
                 break
-    for host, seed, told in failed[: given.stop]:
-        print(f"FAILED {host} seed {seed}: {told}\n  shrunk: {shrunk(plan_of(host, seed))}")
+    for host, seed, why in failed[: given.stop]:
+        print(f"FAILED {host} seed {seed}: {why}\n  shrunk: {shrunk(plan_of(host, seed))}")
         print(f"  again: make simulate ARGS='--hosts {host} --seed {seed} --show'")
     spent = time.perf_counter() - started
     print(f"{done} histories, {len(failed)} failed, {spent:.0f} s, {1000 * spent / max(done, 1):.1f} ms each")
+    print(f"digest of all that happened: {digest.hexdigest()} (the same seeds give the same)")
     return int(bool(failed))
 
 
