@@ -68,7 +68,6 @@ class Session:
         is_heard: Whether `on_events` is set.
 
     Attributes:
-        patience: With the checkpointer.
         on_events: Called with each event of all bridges, besides the listeners.
     """
 
@@ -90,12 +89,12 @@ class Session:
         self.runner: object = None  # its owner, as long as it runs
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=settings.store_patience, tell=self._tell_store_failed)
-        self.patience = Patience("checkpointer", limit=settings.store_patience, tell=self._tell_store_failed)
+        self._saver_patience = Patience("checkpointer", limit=settings.store_patience, tell=self._tell_store_failed)
         store = store if isinstance(store, MemoryRows) else PatientRows(store, self._ledger_patience)
         self._claims = Claims(store) if settings.is_shared else None
         self._wait_for_owner = settings.patience
         self._standstill = Standstill(settings.give_up_after)
-        self.graph = _compiled(graph, saver, self.patience)
+        self.graph = _compiled(graph, saver, self._saver_patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
         self.rows: Rows = store
@@ -322,7 +321,7 @@ class Session:
     def begin(self, call: Run) -> None:
         """Take a call in. A bridge that an error has stopped starts again, and reads its ledger again."""
         self._ledger_patience.relax()
-        self.patience.relax()
+        self._saver_patience.relax()
         if not self.calls or any(engine_loop.has_failed for engine_loop in self._engine_loops.values()):
             self._standstill.moved()
         self.calls.add(call)
@@ -443,7 +442,7 @@ class Session:
 
     @property
     def _problems(self) -> tuple[str, ...]:
-        stores = (each.problem for each in (self._ledger_patience, self.patience))
+        stores = (each.problem for each in (self._ledger_patience, self._saver_patience))
         batches = (problem for engine_loop in self._engine_loops.values() for problem in engine_loop.engine.problems)
         return tuple(problem for problem in (*stores, *batches) if problem)
 
@@ -458,7 +457,11 @@ class Session:
     def _hurry(self) -> None:
         """Shorten the wait for a store that cannot be reached: a caller waits for the end."""
         self._ledger_patience.hurry()
-        self.patience.hurry()
+        self._saver_patience.hurry()
+
+    def has_given_up(self, error: BaseException) -> bool:
+        """Return whether an error is what a call of the ledger or the checkpointer was tried with for too long."""
+        return any(each.has_given_up(error) for each in (self._ledger_patience, self._saver_patience))
 
     @property
     def done(self) -> int:
