@@ -65,6 +65,19 @@ SEEDS = {
         100421,
         (Fault("step", 244, "die"), Fault("step", 36, "die"), Fault("step", 489, "die"), Fault("store", 104, "fail")),
     ),
+    "a node parked while one of its waits still had the checkpointer forget an old answer": Plan(
+        "runner",
+        100161,
+        (
+            Fault("store", 12, "outage", 0.5),
+            Fault("step", 43, "die"),
+            Fault("saver", 11, "slow", 400.0),
+            Fault("step", 186, "die"),
+        ),
+    ),
+    "a claim that was renewed while its run was released stayed in the store": Plan(
+        "runners", 101290, (Fault("provider", 5, "slow", 5.0),)
+    ),
 }
 
 
