@@ -11,6 +11,9 @@ Places = Mapping[str, tuple[int, tuple[Kind, ...]]]
 
 LASTING: frozenset[Kind] = frozenset({"outage", "slow", "late", "twice", "pause", "pause after"})
 """Faults that take some seconds."""
+CREATION: frozenset[Kind] = frozenset({"late", "twice"})
+"""Faults of the call that creates a batch."""
+DEATHS: tuple[Kind, ...] = ("die", "die after")
 COMMON: tuple[Kind, ...] = ("fail", "fail", "lose", "lose", "outage", "slow", "die", "die after")
 
 
@@ -25,7 +28,12 @@ def draw(host: str, seed: int, places: Places) -> Plan:
         kind = draws.choice(kinds)
         seconds = draws.choice((0.5, 5.0, 5.0, 40.0, 40.0, 400.0)) if kind in LASTING else 0.0
         number = draws.randint(1, draws.choice((max(most // 4, 1), most)))
+        if kind in CREATION:
+            place, number = "submit", 1 + number % 3
         faults[place, number] = Fault(place, number, kind, seconds)
+    if "step" in places and draws.random() < 0.3:
+        number, kind = draws.randint(1, 8), draws.choice(DEATHS)
+        faults["then", number] = Fault("then", number, kind)
     return Plan(host, seed, tuple(faults.values()))
 
 

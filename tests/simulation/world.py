@@ -34,7 +34,11 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong at the `number`-th call of a place, or at the `number`-th step of all (`place` "step": it dies)."""
+    """What goes wrong at the `number`-th call of a place, or of a verb of the provider's.
+
+    Or at the `number`-th step of all (`place` "step": a process dies), or at the `number`-th call of the store once
+    another fault has come (`place` "then": what is done about a fault is rarely done, and must survive a death too).
+    """
 
     place: str
     number: int
@@ -97,6 +101,8 @@ class World:
         self.calls: Counter[str] = Counter()
         self.processes: list[Process] = []
         self._faults = {(each.place, each.number): each for each in plan.faults if each.place != "step"}
+        self._verbs: Counter[str] = Counter()
+        self._since = 0
         self._deaths = {each.number for each in plan.faults if each.place == "step"}
         self._down: dict[str, float] = {}
         self._pauses: list[Fault] = []
@@ -243,7 +249,7 @@ class World:
         self._check(process)
         self.calls[place] += 1
         number = self.calls[place]
-        fault = self._faults.get((place, number))
+        fault = self._fault(place, verb, number)
         told = (self.loop.time(), process.number, place, verb, number)
         if fault is not None:
             self.fired.append(fault)
@@ -284,6 +290,16 @@ class World:
         if kind in ("lose", "half", "late", "twice"):
             raise loses(f"the answer of {place} to {verb} was lost")
         return result
+
+    def _fault(self, place: str, verb: str, number: int) -> Fault | None:
+        fault = self._faults.get((place, number))
+        if place == "provider":
+            self._verbs[verb] += 1
+            fault = fault or self._faults.get((verb, self._verbs[verb]))
+        if place == "store" and self.fired:
+            self._since += 1
+            fault = fault or self._faults.get(("then", self._since))
+        return fault
 
     async def _pause_now(self, process: Process) -> None:
         if process.may_pause():
