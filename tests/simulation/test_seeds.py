@@ -78,6 +78,14 @@ SEEDS = {
     "a claim that was renewed while its run was released stayed in the store": Plan(
         "runners", 101290, (Fault("provider", 5, "slow", 5.0),)
     ),
+    "a script that waited for its file beside one whose store was slow was not patient enough": Plan(
+        "jobs", 101917, (Fault("store", 19, "slow", 400.0),)
+    ),
+    "a write that LangGraph does not wait for where a task has failed was taken for a leak": Plan(
+        "runners",
+        300128,
+        (Fault("saver", 13, "slow", 40.0), Fault("saver", 8, "fail"), Fault("provider", 3, "pause", 0.5)),
+    ),
 }
 
 

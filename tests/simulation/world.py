@@ -150,9 +150,15 @@ class World:
         raise Dead
 
     async def end(self, process: Process) -> None:
-        """End a process that has done its work: no task of it may be left."""
+        """End a process that has done its work: no task of it may be left.
+
+        But for a write of LangGraph's own, which may end later: where a task of a step fails, the step ends without
+        waiting for what a task that ended at the same moment has just begun to write. That task is done again.
+        """
         for _ in range(3):  # one that was cancelled, or is about to end, is no leak
             await asyncio.sleep(0)
+        if writes := [each for each in process.tasks if not each.done() and each.is_own_write]:
+            await asyncio.wait(writes)
         left = [str(each) for each in process.tasks if not each.done()]
         await self._bury(process)
         assert not left, f"tasks were left: {left}"
