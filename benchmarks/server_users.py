@@ -23,7 +23,7 @@ _JOBS = 50
 _SIDE_BY_SIDE = 32
 _PAGE = 1000
 _PAUSE = 0.02
-"""Seconds between two looks, for each thread: they cost the server, too, and on a slow machine there are more of them."""
+"""Seconds between two looks, for each thread: they cost the server, too, and a slow machine has more of them."""
 _PATIENCE = 600.0
 """Seconds that a busy server may take for an answer."""
 MOST = 1.05
