@@ -34,7 +34,7 @@ from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, R
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, PendingRequest, Submission
 from batch_bridge.batcher._types import AnswerT, BatcherOptions, ItemT, OnPending, PoolOptions, Results, ShouldFlush
-from batch_bridge.batcher._worker import Worker
+from batch_bridge.batcher._worker.worker import Worker
 from batch_bridge.bridge import Bridge, Deadline
 from batch_bridge.bridge._mode_switch import AnyMode
 from batch_bridge.errors import BatchBridgeError, ResultPending
