@@ -106,10 +106,10 @@ async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterat
     """Do what `async with Batcher(…)` does, without blocking the loop that its desk runs on."""
     batcher = Batcher(provider, path="batcher.db", **options)
     desk = batcher._worker
-    running: asyncio.Task[None] = desk._thread.running
+    running: asyncio.Task[None] = desk.thread.running
     is_clean = False
     try:
-        await _until(desk._thread.opened.is_set, 0.01)
+        await _until(desk.thread.opened.is_set, 0.01)
         if desk._broken is not None:
             raise desk._broken
         yield batcher
@@ -121,8 +121,8 @@ async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterat
         is_clean = True
     finally:
         desk._is_clean = is_clean and desk._broken is None
-        desk._thread.is_closed = True
-        desk._thread.stop.set()
+        desk.thread.is_closed = True
+        desk.thread.stop.set()
         await asyncio.wait((running,))
     if desk._broken is not None:
         raise desk._broken

@@ -6,10 +6,9 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.closing import Closing
@@ -49,8 +48,6 @@ from batch_bridge.events import Progress
 
 _NO_CALLBACKS = Callbacks()
 
-T = TypeVar("T")
-
 logger = logger_of(__name__)
 
 
@@ -71,6 +68,9 @@ class Worker:
         give_up_after: How long nothing may move until it ends; `None`: forever.
         relax_gc: Relax the garbage collector while many requests wait.
         inside: How it works inside.
+
+    Attributes:
+        thread: Where it answers.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Worker:
         self._is_clean = False
         self._has_warned = False
         self._inside = inside
-        self._thread = WorkerThread(inside.place or LoopThread(f"batcher {bridge.name}"), inside.patience)
+        self.thread = WorkerThread(inside.place or LoopThread(f"batcher {bridge.name}"), inside.patience)
 
     @property
     def bridge(self) -> Bridge:
@@ -128,7 +128,7 @@ class Worker:
             RunFileError: The file is broken, open elsewhere, or out of reach. On an event loop `opened` raises it, as
                 does every submission.
         """
-        self._thread.start(self._run, self._ended)
+        self.thread.start(self._run, self._ended)
         if not is_on_loop():
             self.opened()
 
@@ -138,7 +138,7 @@ class Worker:
         Raises:
             RunFileError: As `open`.
         """
-        self._thread.opened.wait()
+        self.thread.opened.wait()
         if self._broken is not None:
             raise self._broken
 
@@ -150,16 +150,16 @@ class Worker:
         Raises:
             BatcherClosedError: The worker is closed, or belongs to another process.
         """
-        if self._thread.is_elsewhere:
+        if self.thread.is_elsewhere:
             raise BatcherClosedError(
-                f"this Batcher belongs to process {self._thread.process}, which was forked: its thread does not exist "
+                f"this Batcher belongs to process {self.thread.process}, which was forked: its thread does not exist "
                 "here, so no request would be answered; create a Batcher in each process, after the fork"
             )
         if self._broken is not None:
             raise self._broken
         backlog = self._backlog
         with self._gate:
-            if self._thread.is_closed:
+            if self.thread.is_closed:
                 raise BatcherClosedError("this Batcher is closed; create another one, or call before close()")
             if backlog.idle.is_set():
                 backlog.idle.clear()
@@ -172,7 +172,7 @@ class Worker:
 
     def hear(self, names: Collection[str] | None) -> None:
         """Look at batches at once that have news. From any thread; what is not open yet looks at all when it opens."""
-        if self._engine_loop is not None and not self._thread.is_elsewhere:
+        if self._engine_loop is not None and not self.thread.is_elsewhere:
             self._engine_loop.hear(names)
 
     def close(self, *, wait: bool) -> None:
@@ -180,10 +180,10 @@ class Worker:
 
         Without a waiting caller it takes a minute at most. In a forked process it does nothing.
         """
-        if self._thread.is_elsewhere:
+        if self.thread.is_elsewhere:
             return
-        self._thread.opened.wait()
-        was_open = not self._thread.is_closed
+        self.thread.opened.wait()
+        was_open = not self.thread.is_closed
         deadline = time.monotonic() + self._inside.patience
         if wait and was_open:
             flushed: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
@@ -198,8 +198,8 @@ class Worker:
                     extra=about(bridge=self._bridge.name),
                 )
             self._is_clean = self._broken is None
-        self._thread.end_soon()
-        if not self._thread.join(max(deadline - time.monotonic(), self._inside.leave) if self._peek else None):
+        self.thread.end_soon()
+        if not self.thread.join(max(deadline - time.monotonic(), self._inside.leave) if self._peek else None):
             logger.warning(
                 "%s: a call to the provider is still under way; its result is looked up when the file is opened again",
                 self._bridge.name,
@@ -210,26 +210,18 @@ class Worker:
 
     def end_soon(self) -> None:
         """Do what `close(wait=False)` does, without blocking: for callers on any thread, such as a finalizer."""
-        if not self._thread.is_elsewhere:
-            self._thread.end_soon()
+        if not self.thread.is_elsewhere:
+            self.thread.end_soon()
 
     def warn_of_uncollected(self) -> None:
         """Log which batches no later process collects: those of a Batcher without a file. From any thread, once."""
-        if self._path is not None or self._thread.is_elsewhere or self._engine_loop is None:
+        if self._path is not None or self.thread.is_elsewhere or self._engine_loop is None:
             return
         if not self._has_warned and self._bridge.mode != "realtime":
             self._has_warned = True
             engine = self._engine_loop.engine
             cure = 'With Batcher(…, path="batcher.db"), the next run with the same requests collects them'
             warn_of_uncollected(engine.sent() if engine.is_open else {}, cure)
-
-    def on_loop(self, function: Callable[[], T]) -> T:
-        """Call a function on the worker's own event loop, and return what it returns; what it raises passes."""
-        return self._thread.on_loop(function)
-
-    async def aon_loop(self, function: Callable[[], T]) -> T:
-        """Do what `on_loop` does, without blocking."""
-        return await self._thread.aon_loop(function)
 
     def queued_items(self) -> list[object]:
         """Return the items that wait to be sent, oldest first; called on the worker's own thread."""
@@ -243,7 +235,7 @@ class Worker:
         Raises:
             RuntimeError: It was called on the worker's own thread, by a callback.
         """
-        thread = self._thread
+        thread = self.thread
         thread.wait_opened()
         if thread.loop is None or thread.is_closed or thread.is_elsewhere:
             return 0
@@ -260,7 +252,7 @@ class Worker:
         Raises:
             RuntimeError: It was called on the worker's own thread, by a callback.
         """
-        thread = self._thread
+        thread = self.thread
         thread.wait_opened()
         if thread.is_here:
             raise RuntimeError(
@@ -272,7 +264,7 @@ class Worker:
         return figures.report(self._bridge.prices, self._backlog.waiters.answered)
 
     def _call_take_in(self) -> None:
-        loop = self._thread.loop
+        loop = self.thread.loop
         if loop is not None and self._scheduled.acquire(blocking=False):
             try:
                 loop.call_soon_threadsafe(self._take_in)
@@ -292,7 +284,7 @@ class Worker:
 
     def _take_in(self) -> None:
         self._scheduled.release()
-        if self._thread.opened.is_set():  # else they are taken in once it is open
+        if self.thread.opened.is_set():  # else they are taken in once it is open
             self._take()
 
     def _take(self) -> None:
@@ -318,11 +310,11 @@ class Worker:
         if error is not None:
             self._broken = error  # raised to every waiting caller
         with self._gate:  # nothing is handed in behind our back
-            self._thread.is_closed = True
+            self.thread.is_closed = True
         self._fail_all()
         self._backlog.idle.set()
         self._sent.set()
-        self._thread.opened.set()
+        self.thread.opened.set()
 
     def _fail_all(self) -> None:
         reason = self._broken or BatcherClosedError(
@@ -332,10 +324,10 @@ class Worker:
 
     def _delivery_failed(self, error: BaseException) -> None:
         self._broken = error
-        self._thread.stop.set()
+        self.thread.stop.set()
 
     async def _run(self) -> None:
-        self._thread.loop = asyncio.get_running_loop()
+        self.thread.loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             file: Rows | None = None
             rows: Rows = MemoryRows()
@@ -364,10 +356,10 @@ class Worker:
                 await self._items.read(ledger)
             await self._open_notices(engine, rows, stack)
             stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
-            self._thread.opened.set()
+            self.thread.opened.set()
             self._take()
-            if self._thread.is_closed:  # meanwhile, on an event loop that did not wait
-                self._thread.stop.set()
+            if self.thread.is_closed:  # meanwhile, on an event loop that did not wait
+                self.thread.stop.set()
             await self._drive(self._engine_loop)
             await self._deliveries.finish()
             await self._engine_loop.finish()
@@ -390,10 +382,10 @@ class Worker:
     async def _drive(self, engine_loop: EngineLoop) -> None:
         """Answer what comes until it is closed, or cannot continue."""
         driving = asyncio.create_task(engine_loop.run())
-        stopping = asyncio.create_task(self._thread.stop.wait())
+        stopping = asyncio.create_task(self.thread.stop.wait())
         await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        self._thread.is_closed = True
+        self.thread.is_closed = True
         if self._patience is not None:
             self._patience.hurry()
         engine_loop.stop()  # a submission that is cut off leaves a batch that no ledger knows

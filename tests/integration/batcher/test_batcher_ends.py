@@ -98,7 +98,7 @@ def test_close_lets_a_submission_under_way_end_and_the_next_process_finds_its_ba
     asking = Told(first.map, ["a", "b"])
     assert api.entered.wait(TIMEOUT)
     closing = Told(first.close, wait=False)
-    until(first._worker._thread.stop.is_set)
+    until(first._worker.thread.stop.is_set)
     api.gate.set()
     assert closing.error() is None
     assert isinstance(asking.error(), BatcherClosedError)
