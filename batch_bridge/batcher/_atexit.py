@@ -7,7 +7,7 @@ from weakref import WeakSet
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._host.late_threads import is_refused
-from batch_bridge.batcher._worker import Worker
+from batch_bridge.batcher._worker.worker import Worker
 
 logger = logger_of(__name__)
 

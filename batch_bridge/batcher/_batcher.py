@@ -2,24 +2,17 @@
 
 import asyncio
 import concurrent.futures
-import inspect
 import os
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeAlias, Unpack, get_args, overload
-
-import orjson
+from typing import Any, Generic, Literal, Self, Unpack, get_args, overload
 
 from batch_bridge._cache import ResponseCache
-from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Duration, Within, duration
 from batch_bridge._core.json import messages as _messages
-from batch_bridge._core.json.json_values import Written, dumps
-from batch_bridge._core.models import JSON, Outcome, Request, Serialized, Succeeded
-from batch_bridge._core.payload.trace_context import current as current_trace
-from batch_bridge._core.policy.flush_policy import FlushPolicy, QueueSummary
+from batch_bridge._core.models import Outcome
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine import POLL_PATIENCE
@@ -29,18 +22,19 @@ from batch_bridge._host.report import Report
 from batch_bridge._money import Budget, Quote
 from batch_bridge._node.given_items import check_item, check_items
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
+from batch_bridge.batcher._callers import Callers
+from batch_bridge.batcher._described_bridge import bridge_of, when_flushed
 from batch_bridge.batcher._inside import USUAL, Inside
-from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
+from batch_bridge.batcher._request_ids import DurableNames, Names, ReturnedNames
+from batch_bridge.batcher._request_maker import RequestMaker
 from batch_bridge.batcher._retained import Retained
-from batch_bridge.batcher._submission import Ended, PendingRequest, Submission
-from batch_bridge.batcher._types import AnswerT, BatcherOptions, ItemT, OnPending, PoolOptions, Results, ShouldFlush
-from batch_bridge.batcher._worker import Worker
+from batch_bridge.batcher._submission import Ended
+from batch_bridge.batcher._types import AnswerT, BatcherOptions, ItemT, OnPending, Results, ShouldFlush
+from batch_bridge.batcher._worker.worker import Worker
 from batch_bridge.bridge import Bridge, Deadline
 from batch_bridge.bridge._mode_switch import AnyMode
-from batch_bridge.errors import BatchBridgeError, ResultPending
+from batch_bridge.errors import BatchBridgeError
 from batch_bridge.providers._callables import Poll, Submit
-
-Identity: TypeAlias = Callable[[Request], bytes]
 
 
 class Batcher(Generic[ItemT, AnswerT]):
@@ -185,10 +179,13 @@ class Batcher(Generic[ItemT, AnswerT]):
         kept_for = duration(retention, "retention")
         if kept_for is None:
             raise ValueError("Batcher(retention=None) would keep every answer; give a duration, such as '7d'")
-        self._should_flush = should_flush_func
-        bridge = _bridge_of(
+        when = None
+        if should_flush_func is not None:
+            when = when_flushed(should_flush_func, lambda: self._worker.queued_items())  # noqa: PLW0108  # not there yet
+        bridge = bridge_of(
+            Batcher.__init__,
             provider,
-            self._is_flush_wanted if should_flush_func is not None else None,
+            when,
             submit_func=submit_func,
             poll_func=poll_func,
             max_batch_size=max_batch_size,
@@ -210,19 +207,13 @@ class Batcher(Generic[ItemT, AnswerT]):
         )
         name = bridge.name
         self._peek = peek = on_pending == "raise"
-        self._names: Names
-        self._fresh_names = FreshNames()
-        self._are_fresh = path is None
+        names: Names | None = None
         retained: Retained | None = None
         if peek:
-            self._names = ReturnedNames(name)
-        elif path is None:
-            self._names = self._fresh_names
-        else:
-            self._names = DurableNames(name)
-            retained = Retained(name, self._names, kept_for, most=_inside.most_retained)
-        self._identity: Identity | None = getattr(bridge.provider, "identity", None) if path is not None else None
-        self._is_placed = False
+            names = ReturnedNames(name)
+        elif path is not None:
+            names = durable = DurableNames(name)
+            retained = Retained(name, durable, kept_for, most=_inside.most_retained)
         shows_items = should_flush_func is not None
         self._worker = Worker(
             bridge,
@@ -235,6 +226,9 @@ class Batcher(Generic[ItemT, AnswerT]):
             relax_gc=relax_gc,
             inside=_inside,
         )
+        identity = getattr(bridge.provider, "identity", None) if path is not None else None
+        self._requests = RequestMaker(names, identity, self._worker.thread)
+        self._callers = Callers(self._worker, names)
         self._worker.open()
         if peek:
             close_at_exit(self._worker)
@@ -259,8 +253,8 @@ class Batcher(Generic[ItemT, AnswerT]):
             JSONError: The item contains something that is not valid JSON.
             BatcherClosedError: The Batcher is closed, or was closed while this call waited.
         """
-        answers: list[AnswerT] = self._ask_blocking(
-            self._requests([check_item(item, "submit()")], deadline), flush=False
+        answers: list[AnswerT] = self._callers.ask_blocking(
+            self._requests.make([check_item(item, "submit()")], deadline), flush=False
         )
         return answers[0]
 
@@ -275,11 +269,12 @@ class Batcher(Generic[ItemT, AnswerT]):
         ended: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
         answer: concurrent.futures.Future[AnswerT] = concurrent.futures.Future()
         answer.set_running_or_notify_cancel()
-        submission = self._hand_in(self._requests([check_item(item, "enqueue()")], deadline), ended)
+        submission = self._callers.hand_in(self._requests.make([check_item(item, "enqueue()")], deadline), ended)
 
         def resolve(_: object) -> None:
             try:
-                (result,) = self._unwrap(submission, self._wait(submission, ended), return_exceptions=False)
+                outcomes = self._callers.wait_blocking(submission, ended)
+                (result,) = self._callers.unwrap(submission, outcomes, return_exceptions=False)
             except BaseException as error:  # noqa: BLE001  # the future raises it
                 answer.set_exception(error)
             else:
@@ -290,8 +285,8 @@ class Batcher(Generic[ItemT, AnswerT]):
 
     async def asubmit(self, item: ItemT, *, deadline: Within = None) -> AnswerT:
         """Request one answer like `submit`, without blocking. Cancelling the caller does not cancel its request."""
-        requests = await self._arequests([check_item(item, "submit()")], deadline)
-        answers: list[AnswerT] = await self._ask(requests, flush=False)
+        requests = await self._requests.amake([check_item(item, "submit()")], deadline)
+        answers: list[AnswerT] = await self._callers.ask(requests, flush=False)
         return answers[0]
 
     def outcome(self, item: ItemT, *, deadline: Within = None, is_priced: bool = False) -> tuple[str, Outcome]:
@@ -301,16 +296,16 @@ class Batcher(Generic[ItemT, AnswerT]):
         that is known.
         """
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        requests = self._requests([check_item(item, "submit()")], deadline, is_priced=is_priced)
-        submission = self._hand_in(requests, future)
-        return self._first(submission, self._wait(submission, future))
+        requests = self._requests.make([check_item(item, "submit()")], deadline, is_priced=is_priced)
+        submission = self._callers.hand_in(requests, future)
+        return self._callers.first(submission, self._callers.wait_blocking(submission, future))
 
     async def aoutcome(self, item: ItemT, *, deadline: Within = None, is_priced: bool = False) -> tuple[str, Outcome]:
         """Request one outcome like `outcome`, without blocking."""
-        requests = await self._arequests([check_item(item, "submit()")], deadline, is_priced=is_priced)
+        requests = await self._requests.amake([check_item(item, "submit()")], deadline, is_priced=is_priced)
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
-        submission = self._hand_in(requests, future)
-        return self._first(submission, await self._await(submission, future))
+        submission = self._callers.hand_in(requests, future)
+        return self._callers.first(submission, await self._callers.wait(submission, future))
 
     @overload
     def map(
@@ -351,8 +346,8 @@ class Batcher(Generic[ItemT, AnswerT]):
         Returns:
             The answers, in the order of the items.
         """
-        requests = self._requests(check_items(items, "map()"), deadline, samples=samples)
-        return self._ask_blocking(requests, flush=True, return_exceptions=return_exceptions)
+        requests = self._requests.make(check_items(items, "map()"), deadline, samples=samples)
+        return self._callers.ask_blocking(requests, flush=True, return_exceptions=return_exceptions)
 
     @overload
     async def amap(
@@ -381,8 +376,8 @@ class Batcher(Generic[ItemT, AnswerT]):
         samples: bool = False,
     ) -> list[Any]:
         """Request all answers like `map`, without blocking."""
-        requests = await self._arequests(check_items(items, "amap()"), deadline, samples=samples)
-        return await self._ask(requests, flush=True, return_exceptions=return_exceptions)
+        requests = await self._requests.amake(check_items(items, "amap()"), deadline, samples=samples)
+        return await self._callers.ask(requests, flush=True, return_exceptions=return_exceptions)
 
     def flush(self) -> None:
         """Send everything that is queued, whatever the flush policy says. Does not wait for answers."""
@@ -496,239 +491,3 @@ class Batcher(Generic[ItemT, AnswerT]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose(wait=error is None or self.sends_all)
-
-    # -- inside ----------------------------------------------------------------------------------------------
-
-    def _requests(
-        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
-    ) -> list[Request]:
-        if self._are_fresh and not samples:
-            return self._fresh(items, duration(deadline), is_priced=is_priced)
-        within, held = duration(deadline), list(items)
-        encoded = [_messages.encode(item) for item in held]  # what cannot be asked takes no name
-        priced = [is_priced or _messages.has_messages(item) for item in held]
-        if self._needs_place:
-            identities = self._placed(self._worker.on_loop(lambda: self._identify(encoded)))
-            return self._name(encoded, identities, within, samples=samples, priced=priced)
-        return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
-
-    async def _arequests(
-        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
-    ) -> list[Request]:
-        if self._are_fresh and not samples:
-            return self._fresh(items, duration(deadline), is_priced=is_priced)
-        within, held = duration(deadline), list(items)
-        encoded = [_messages.encode(item) for item in held]
-        priced = [is_priced or _messages.has_messages(item) for item in held]
-        if self._needs_place:
-            identities = await self._worker.aon_loop(lambda: self._identify(encoded))
-            return self._name(encoded, self._placed(identities), within, samples=samples, priced=priced)
-        return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
-
-    def _fresh(self, items: Iterable[Any], within: timedelta | None, *, is_priced: bool) -> list[Request]:
-        """Return requests that nobody will ask for again: their names do not depend on their items."""
-        held = list(items)
-        trace = current_trace()
-        written = list(map(_messages.encode_bytes, held))
-        ids = self._fresh_names.names(len(held))  # what cannot be asked takes no name
-        requests: list[Request] = []
-        for request_id, item, (data, is_conversation) in zip(ids, held, written, strict=True):
-            wants_cost = is_priced or (
-                not is_conversation and _messages.may_hold_messages(data) and _messages.has_messages(item)
-            )
-            request = Serialized(request_id, "", data, "", "", within, "", "", trace, wants_cost, is_conversation)
-            if type(item) is Written:
-                request.kind = item.kind
-            requests.append(request)
-        return requests
-
-    def _name(
-        self,
-        all_encoded: Sequence[JSON],
-        identities: Sequence[bytes],
-        within: timedelta | None,
-        *,
-        samples: bool,
-        priced: Sequence[bool],
-    ) -> list[Request]:
-        requests: list[Request] = []
-        equal: Counter[bytes] = Counter()
-        for encoded, identity, is_priced in zip(all_encoded, identities, priced, strict=True):
-            request_id = self._names.name(encoded, identity)
-            sample = ""
-            if samples:
-                content = dumps(_messages.without_ids(encoded))
-                sample = str(equal[content] or "")
-                equal[content] += 1
-            requests.append(
-                Serialized(
-                    request_id,
-                    "",
-                    orjson.dumps(encoded),
-                    sample=sample,
-                    deadline=within,
-                    trace=current_trace(),
-                    is_priced=is_priced,
-                )
-            )
-        return requests
-
-    def _hand_in(
-        self,
-        requests: list[Request],
-        future: "asyncio.Future[list[Ended]] | concurrent.futures.Future[list[Ended]]",
-        *,
-        flush: bool = False,
-    ) -> Submission:
-        submission = Submission(requests, future, flush)
-        try:
-            self._worker.hand_in(submission)
-        except BaseException:
-            self._give_back(submission)
-            raise
-        return submission
-
-    def _ask_blocking(self, requests: list[Request], *, flush: bool, return_exceptions: bool = False) -> list[Any]:
-        future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        submission = self._hand_in(requests, future, flush=flush)
-        return self._unwrap(submission, self._wait(submission, future), return_exceptions=return_exceptions)
-
-    async def _ask(self, requests: list[Request], *, flush: bool, return_exceptions: bool = False) -> list[Any]:
-        future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
-        submission = self._hand_in(requests, future, flush=flush)
-        return self._unwrap(submission, await self._await(submission, future), return_exceptions=return_exceptions)
-
-    def _first(self, submission: Submission, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:
-        self._give_back(submission)
-        request_id, outcome = next(iter(submission.places)), outcomes[0]
-        if isinstance(outcome, PendingRequest):
-            raise _pending(request_id, outcome)
-        return request_id, outcome
-
-    @property
-    def _needs_place(self) -> bool:
-        """A provider that makes its own client reads once where that one sends, and may need an event loop for it."""
-        return self._identity is not None and not self._is_placed
-
-    def _placed(self, identities: list[bytes]) -> list[bytes]:
-        self._is_placed = any(identities)
-        return identities
-
-    def _identify(self, items: Sequence[JSON]) -> list[bytes]:
-        """Return what decides the answers besides the items, as the provider says; empty if it cannot say."""
-        if self._identity is None:
-            return [b""] * len(items)
-        identity = self._identity
-
-        def identify(item: JSON) -> bytes:
-            try:
-                return identity(Request("", "", item))
-            except Exception:  # noqa: BLE001  # as in `Deduplication.key`; what is wrong with the item is said later
-                return b""
-
-        return [identify(item) for item in items]
-
-    def _give_back(self, submission: Submission) -> None:
-        if self._are_fresh:
-            return  # no name is used twice
-        for request_id in submission.places:
-            self._names.give_back(request_id)
-
-    def _wait(self, submission: Submission, future: "concurrent.futures.Future[list[Ended]]") -> list[Ended]:
-        try:
-            return future.result()
-        except BaseException:  # Ctrl-C, for one: as in `_await`
-            self._give_back(submission)
-            raise
-
-    async def _await(self, submission: Submission, future: "asyncio.Future[list[Ended]]") -> list[Ended]:
-        try:
-            return await future
-        except BaseException:  # cancelled, for one: the next equal item is the same request
-            self._give_back(submission)
-            raise
-
-    def _unwrap(self, submission: Submission, outcomes: Sequence[Ended], *, return_exceptions: bool) -> list[Any]:
-        self._give_back(submission)
-        answers: list[Any] = []
-        for request_id, outcome in zip(submission.places, outcomes, strict=True):
-            if isinstance(outcome, Succeeded):
-                answer = outcome.answer
-                answers.append(
-                    answer if outcome.is_plain else _messages.with_cost(_messages.decode_owned(answer), outcome.cost)
-                )
-                continue
-            error: BatchBridgeError = (
-                _pending(request_id, outcome)
-                if isinstance(outcome, PendingRequest)
-                else _outcome.to_error(request_id, outcome)
-            )
-            if not return_exceptions:
-                raise error
-            answers.append(error)
-        return answers
-
-    def _is_flush_wanted(self, queue: QueueSummary) -> bool:
-        assert self._should_flush is not None  # noqa: S101
-        if not queue.requests:
-            return False
-        return bool(
-            self._should_flush(self._worker.queued_items(), queue.last_flushed.astimezone().replace(tzinfo=None))
-        )
-
-
-def _pending(request_id: str, outcome: PendingRequest) -> ResultPending:
-    where = "in flight" if outcome.status == "in_flight" else "queued"
-    return ResultPending(
-        f"the answer is not available yet: the request is {where}; repeat the same call later (it is sent only once)",
-        request_id=request_id,
-        status=outcome.status,
-    )
-
-
-def _bridge_of(
-    provider: Provider | Bridge | None, when: Callable[[QueueSummary], bool] | None, **options: Unpack[PoolOptions]
-) -> Bridge:
-    """Return the bridge of a Batcher: the one that it was given, or one with these options.
-
-    Raises:
-        TypeError: There is a bridge, and options that it has for itself; or neither a provider nor two functions.
-    """
-    if isinstance(provider, Bridge):
-        if named := _given(options, *options):
-            raise TypeError(
-                f"Batcher(Bridge(…), {named}): a bridge has its own; give it to the Bridge, and sizes and ages to the "
-                "Bridge's flush=FlushPolicy(…)"
-            )
-        return provider
-    if provider is None and (options["submit_func"] is None or options["poll_func"] is None):
-        raise TypeError("Batcher lacks submit_func= or poll_func=; pass both, or a provider: Batcher(OpenAIBatch(…))")
-    flush = options["flush"]
-    if flush is None:
-        flush = FlushPolicy(max_requests=options["max_batch_size"], max_age=options["max_batch_age"], when=when)
-    elif named := _given(options, "max_batch_size", "max_batch_age", "should_flush_func"):
-        raise TypeError(f"Batcher(flush=…, {named}): a flush policy says all of it; give one or the other")
-    return Bridge(
-        provider,
-        submit=options["submit_func"],
-        poll=options["poll_func"],
-        name=options["name"],
-        flush=flush,
-        poll_interval=options["poll_interval"],
-        poll_patience=options["poll_patience"],
-        cache=options["cache"],
-        dedupe=options["dedupe"],
-        mode=options["mode"],
-        realtime_below=options["realtime_below"],
-        ladder=options["ladder"],
-        deadline=options["deadline"],
-        fallback=options["fallback"],
-        budget=options["budget"],
-        notify=options["notify"],
-    )
-
-
-def _given(options: Mapping[str, object], *names: str) -> str:
-    """Return which of these arguments are not what they are by default, for an error."""
-    defaults = inspect.signature(Batcher.__init__).parameters
-    return ", ".join(f"{name}=" for name in names if options[name] != defaults[name].default)

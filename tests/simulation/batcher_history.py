@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 from batch_bridge import Batcher
-from batch_bridge._host.loop_thread import Work
-from batch_bridge.batcher import _worker
+from batch_bridge._host.loop_thread import Ended, Main, Work
 from batch_bridge.batcher._submission import Submission
-from batch_bridge.batcher._worker import Worker
+from batch_bridge.batcher._worker import worker
+from batch_bridge.batcher._worker.thread import WorkerThread
 from batch_bridge.errors import BatcherClosedError, RequestFailed, ResultPending
 from simulation import check
 from simulation.plans import COMMON, Places
@@ -106,10 +106,10 @@ async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterat
     """Do what `async with Batcher(…)` does, without blocking the loop that its desk runs on."""
     batcher = Batcher(provider, path="batcher.db", **options)
     desk = batcher._worker
-    running: asyncio.Task[None] = desk.running
+    running: asyncio.Task[None] = desk.thread.running
     is_clean = False
     try:
-        await _until(desk._opened.is_set, 0.01)
+        await _until(desk.thread.opened.is_set, 0.01)
         if desk._broken is not None:
             raise desk._broken
         yield batcher
@@ -117,12 +117,12 @@ async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterat
         with contextlib.suppress(BatcherClosedError):
             desk.hand_in(Submission([], flushed, flush=True))
             await flushed
-        await _until(lambda: desk._idle.is_set() and (desk._sent.is_set() or not desk._peek), 0.1)
+        await _until(lambda: desk._backlog.idle.is_set() and (desk._sent.is_set() or not desk._peek), 0.1)
         is_clean = True
     finally:
         desk._is_clean = is_clean and desk._broken is None
-        desk._closed = True
-        desk._stop.set()
+        desk.thread.is_closed = True
+        desk.thread.stop.set()
         await asyncio.wait((running,))
     if desk._broken is not None:
         raise desk._broken
@@ -144,13 +144,13 @@ def _on_the_loop(store: SimStore) -> Iterator[None]:
     async def opened(_: object) -> AsyncIterator[tuple[None, SimStore]]:
         yield None, store
 
-    def begin(desk: Worker) -> None:
-        desk._work = Work(desk._run, desk._ended, is_alone=False)
-        desk.running = asyncio.get_running_loop().create_task(desk._work.run())
+    def start(thread: WorkerThread, main: Main, ended: Ended) -> None:
+        thread.work = Work(main, ended, is_alone=False)
+        thread.running = asyncio.get_running_loop().create_task(thread.work.run())
 
-    kept = Worker.open, _worker.open_file
-    Worker.open, _worker.open_file = begin, opened
+    kept = WorkerThread.start, worker.open_file
+    WorkerThread.start, worker.open_file = start, opened
     try:
         yield
     finally:
-        Worker.open, _worker.open_file = kept
+        WorkerThread.start, worker.open_file = kept

@@ -151,7 +151,7 @@ def test_close_waits_for_answers_unless_told_otherwise():
 
     asking = threading.Thread(target=ask)
     asking.start()
-    while not batcher._worker._waiters:
+    while not batcher._worker._backlog.waiters:
         pass
     batcher.close(wait=False)
     asking.join()

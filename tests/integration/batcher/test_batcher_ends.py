@@ -81,7 +81,7 @@ def test_a_map_that_is_cut_off_by_close_pays_nothing_twice_though_some_of_it_was
     path = tmp_path / "batcher.db"
     first = api.batcher(path, max_batch_size=2)
     asking = Told(first.map, list("abcd"))
-    until(lambda: len(first._worker._waiters) == 2 and len(api.sent) == 4)
+    until(lambda: len(first._worker._backlog.waiters) == 2 and len(api.sent) == 4)
     first.close(wait=False)
     assert isinstance(asking.error(), BatcherClosedError)
     api.held.clear()
@@ -98,7 +98,7 @@ def test_close_lets_a_submission_under_way_end_and_the_next_process_finds_its_ba
     asking = Told(first.map, ["a", "b"])
     assert api.entered.wait(TIMEOUT)
     closing = Told(first.close, wait=False)
-    until(first._worker._stop.is_set)
+    until(first._worker.thread.stop.is_set)
     api.gate.set()
     assert closing.error() is None
     assert isinstance(asking.error(), BatcherClosedError)
@@ -126,7 +126,7 @@ def test_close_ends_with_the_error_of_a_store_that_breaks_while_it_waits(tmp_pat
     api = Api("a")
     path = tmp_path / "batcher.db"
     batcher = api.batcher(path)
-    batcher._worker._idle = idle = Watched()
+    batcher._worker._backlog.idle = idle = Watched()
     asking = Told(batcher.map, ["a"])
     until(lambda: api.sent)
     closing = Told(batcher.close)

@@ -65,7 +65,7 @@ def test_what_was_answered_goes_after_the_retention_from_the_file_and_from_memor
         assert held["outcomes"] <= 21
         assert held["closed"] <= 4
         assert held["told"] <= 3
-        assert len(batching._names) <= 21
+        assert len(batching._callers._names) <= 21
     assert "outcomes" not in rows(path)  # a clean close
     assert len(asked.items) == 61
 
@@ -76,7 +76,7 @@ def test_no_more_are_kept_than_there_is_room_for(tmp_path):
         for turn in range(6):
             batching.map([f"{turn} {number}" for number in range(10)])
         assert rows(path)["outcomes"] <= 30
-        assert len(batching._names) <= 30
+        assert len(batching._callers._names) <= 30
 
 
 def test_an_equal_item_is_a_new_request_before_and_after_the_first_is_forgotten(tmp_path, clock):

@@ -75,5 +75,5 @@ async def test_a_file_that_cannot_be_opened_is_told_where_it_is_awaited(tmp_path
 async def test_a_batcher_that_is_given_up_before_it_is_open_ends():
     batcher = Batcher(submit_func=list, poll_func=list)
     batcher.end_soon()
-    batcher._worker._work.join(60)
-    assert not batcher._worker._work.is_alive()
+    batcher._worker.thread.work.join(60)
+    assert not batcher._worker.thread.work.is_alive()

@@ -232,8 +232,8 @@ async def test_a_network_that_hangs_holds_up_nobody_who_does_not_wait(path, capl
     await within(batcher.aclose())
     assert "a call to the provider is still under way" in caplog.text
     lets_go.set()
-    await asyncio.to_thread(batcher._worker._work.join, 20)
-    assert not batcher._worker._work.is_alive()
+    await asyncio.to_thread(batcher._worker.thread.work.join, 20)
+    assert not batcher._worker.thread.work.is_alive()
 
 
 async def pending(batcher, item):

@@ -74,7 +74,7 @@ async def test_a_model_that_is_gone_ends_its_batcher(server):
     asker = batched(chat(server))
     await within(asker.ainvoke("hi"))
     asked = weakref.ref(asker._batch_line.asker)
-    thread = asked()._shared._worker._work.thread
+    thread = asked()._shared._worker.thread.work.thread
     assert thread.is_alive()
     del asker
 

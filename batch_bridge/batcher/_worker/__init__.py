@@ -1,0 +1,1 @@
+"""What answers the callers of a Batcher: an engine on a thread of its own."""
