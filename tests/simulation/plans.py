@@ -20,7 +20,8 @@ COMMON: tuple[Kind, ...] = ("fail", "fail", "lose", "lose", "outage", "slow", "d
 def draw(host: str, seed: int, places: Places) -> Plan:
     """Return what a seed stands for: most histories have a few faults, some have none or many."""
     draws = random.Random(f"{host} {seed} plan")
-    names = [name for name, (most, _) in places.items() for _ in range(1 if most < 40 else 2)]
+    drawn = {name: most for name, (most, _) in places.items() if name != "cancel"}
+    names = [name for name, most in drawn.items() for _ in range(1 if most < 40 else 2)]
     faults = {}
     for _ in range(draws.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))):
         place = draws.choice(names)
@@ -34,6 +35,10 @@ def draw(host: str, seed: int, places: Places) -> Plan:
     if "step" in places and draws.random() < 0.3:
         number, kind = draws.randint(1, 8), draws.choice(DEATHS)
         faults["then", number] = Fault("then", number, kind)
+    if "cancel" in places and draws.random() < 0.15:
+        most, kinds = places["cancel"]
+        number, kind = draws.randint(1, most), draws.choice(kinds)
+        faults["cancel", number] = Fault("cancel", number, kind)
     return Plan(host, seed, tuple(faults.values()))
 
 

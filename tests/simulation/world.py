@@ -37,7 +37,8 @@ class Fault:
     """What goes wrong at the `number`-th call of a place, or of a verb of the provider's.
 
     Or at the `number`-th step of all (`place` "step": a process dies), or at the `number`-th call of the store once
-    another fault has come (`place` "then": what is done about a fault is rarely done, and must survive a death too).
+    another fault has come (`place` "then": what is done about a fault is rarely done, and must survive a death too), or
+    once somebody has cancelled requests (`place` "cancel").
     """
 
     place: str
@@ -102,7 +103,7 @@ class World:
         self.processes: list[Process] = []
         self._faults = {(each.place, each.number): each for each in plan.faults if each.place != "step"}
         self._verbs: Counter[str] = Counter()
-        self._since = 0
+        self._since: dict[str, int] = {}
         self._deaths = {each.number for each in plan.faults if each.place == "step"}
         self._down: dict[str, float] = {}
         self._pauses: list[Fault] = []
@@ -166,6 +167,10 @@ class World:
     def is_down(self, place: str) -> bool:
         """Return whether all calls of a place fail now."""
         return self._down.get(place, -1.0) > self.loop.time()
+
+    def mark(self, what: str) -> None:
+        """Count the calls of the store from here on, if they are not counted yet: a fault may come at one of them."""
+        self._since.setdefault(what, 0)
 
     def machine(self) -> str:
         """Return what names the machine, if processes can see from there whether others live."""
@@ -302,9 +307,12 @@ class World:
         if place == "provider":
             self._verbs[verb] += 1
             fault = fault or self._faults.get((verb, self._verbs[verb]))
-        if place == "store" and self.fired:
-            self._since += 1
-            fault = fault or self._faults.get(("then", self._since))
+        if place == "store":
+            if self.fired:
+                self.mark("then")
+            for what in self._since:
+                self._since[what] += 1
+                fault = fault or self._faults.get((what, self._since[what]))
         return fault
 
     async def _pause_now(self, process: Process) -> None:
