@@ -41,6 +41,8 @@ def read(connection: sqlite3.Connection, ops: Sequence[Op]) -> list[Result]:
         TypeError: An operation is of another kind, or asks for more: a filter, a text, a suffix.
         InvalidNamespaceError: See `to_prefix`.
     """
+    if len(ops) == 1:  # one statement sees one state by itself
+        return [_read(connection, ops[0])]
     connection.execute("BEGIN")
     try:
         return [_read(connection, op) for op in ops]
