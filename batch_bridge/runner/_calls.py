@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,7 +25,8 @@ from batch_bridge.runner._display.notebook import in_notebook, notebook_bar
 from batch_bridge.runner._display.notices import RunNotices
 from batch_bridge.runner._display.progress import bar, is_wanted
 from batch_bridge.runner._options import InvokeOptions, StreamOptions, full_config
-from batch_bridge.runner._run import Failed, Run
+from batch_bridge.runner._results import Failed
+from batch_bridge.runner._run import Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._settings import PLAIN, RunTraits
 from batch_bridge.runner._submitted import Load, SetAside, SubmittedRun
@@ -281,3 +282,9 @@ def thread_id_of(config: RunnableConfig | None) -> str:
     """Return the thread that a config names; empty if it names none."""
     """Return the thread that a config names; empty if it names none."""
     return str(full_config(config or {}).get("configurable", {}).get("thread_id") or "")
+
+
+def is_named(run_id: str | None, config: RunnableConfig | Sequence[RunnableConfig] | None) -> bool:
+    """Return whether a call's threads can be named again: by its run, or each by its config."""
+    configs = [config] if config is None or isinstance(config, Mapping) else config
+    return run_id is not None or all(thread_id_of(each) for each in configs)
