@@ -258,7 +258,9 @@ def take_over(dsn: str, connection: psycopg.Connection[Any], holder: Worker) -> 
     time.sleep(1 + random.random())
     killed = time.time()
     holder.end()
-    return other.until("end") - killed, other
+    began, ended = other.until("begin"), other.until("end")
+    console.print(f"the queue was read {began - killed:.2f} s after the death, the notes {ended - began:.2f} s later")
+    return ended - killed, other
 
 
 def main() -> None:

@@ -22,8 +22,10 @@ _WAITS = 3
 _JOBS = 50
 _SIDE_BY_SIDE = 32
 _PAGE = 1000
-_PAUSE = 2.0
-"""Seconds between two looks: on a slow machine there are more of them, and they cost the server, too."""
+_PAUSE = 0.02
+"""Seconds between two looks, for each thread: they cost the server, too, and a slow machine has more of them."""
+_PATIENCE = 600.0
+"""Seconds that a busy server may take for an answer."""
 MOST = 1.05
 """What the CPU seconds may be, of those of the state before."""
 
@@ -49,7 +51,7 @@ async def serve(client: LangGraphClient, user: str, count: int) -> None:
             break
         if failed := [each for each in ids if found[each]["status"] == "error"]:
             raise SystemExit(f"{len(failed)} threads of {user} have failed, the first is {failed[0]}")
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_PAUSE * count)
     right = [[f"{user} {index} {wait}".upper() for wait in range(_WAITS)] for index in range(count)]
     if [found[each]["values"].get("answers") for each in ids] != right:
         raise SystemExit(f"threads of {user} have wrong answers")
@@ -58,7 +60,7 @@ async def serve(client: LangGraphClient, user: str, count: int) -> None:
 async def measure(package: Path, count: int) -> tuple[float, float]:
     """Return the wall and the server's CPU seconds of `count` threads, with the package that lies in a folder."""
     with DevServer(_CONFIG, jobs=_JOBS, env={"THREADS": str(count), "PYTHONPATH": str(package)}) as server:
-        clients = {user: get_client(url=server.url, headers={"x-user": user}) for user in _USERS}
+        clients = {user: get_client(url=server.url, headers={"x-user": user}, timeout=_PATIENCE) for user in _USERS}
         before, began = cpu_seconds(server.pid), time.perf_counter()
         await asyncio.gather(*(serve(client, user, count // len(_USERS)) for user, client in clients.items()))
         took, used = time.perf_counter() - began, cpu_seconds(server.pid) - before

@@ -12,12 +12,12 @@ from batch_bridge._ledger.rows import Rows
 from batch_bridge._server.unreadable import report
 from batch_bridge.errors import LedgerError
 
-ENTRIES = 1000
+ENTRIES = 200
 """Entries in a piece: one row, rewritten when one of them changes."""
 _LONGEST_NAME = 12
 _MOST = 100_000
 """Pieces in one set."""
-_PAGE = 50
+_PAGE = 250
 """Pieces that are read at once: a long set takes time, and its owner must show meanwhile that it lives."""
 
 

@@ -26,7 +26,7 @@ from batch_bridge._ledger.queue import LedgerQueue
 from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
 from batch_bridge._ledger.rows import CHUNK, Rows, RowTable
 from batch_bridge._server.chunked_set import ENTRIES, ChunkedSet
-from batch_bridge._server.unreadable import UNREADABLE, is_text, report, time_of
+from batch_bridge._server.unreadable import is_text, is_time, report
 
 logger = logger_of(__name__)
 
@@ -140,7 +140,7 @@ class OwnedRequests(StoredRequests):
 
 
 class ChunkedQueue(LedgerQueue):
-    """The requests that wait, a thousand in a row."""
+    """The requests that wait, many in a row."""
 
     is_kept = True
 
@@ -365,14 +365,6 @@ def _holds(form: Callable[[Any], bool], value: Any) -> bool:
     return form(value)
 
 
-def _is_time(given: object) -> bool:
-    try:
-        time_of(given)
-    except UNREADABLE:
-        return False
-    return True
-
-
 def _is_thread(given: object) -> bool:
     """Return whether this is a thread, or none: whose a request is may not be known."""
     return given == "" or is_uuid(given)
@@ -387,14 +379,18 @@ def _is_size(given: object) -> bool:
 
 
 def _is_queued(row: Any) -> bool:
-    if not isinstance(row, list) or len(row) < _USUAL:  # by hand: there may be very many, and all are read at once
+    if not isinstance(row, list) or len(row) < _USUAL:
         return False
-    thread, group, size, at, key, *rest = row
-    if not (_is_thread(thread) and _is_any_text(group) and _is_size(size) and _is_time(at) and _is_any_text(key)):
+    thread, group, size, at, key = row[:_USUAL]
+    if not (_is_thread(thread) and _is_any_text(group) and _is_size(size) and is_time(at) and _is_any_text(key)):
         return False
+    return len(row) == _USUAL or _is_queued_with(row[_USUAL:])
+
+
+def _is_queued_with(rest: list[Any]) -> bool:
+    """Return whether this is what an entry of the queue may hold besides the usual."""
     return (
-        not rest
-        or _fits(rest, is_duration)
+        _fits(rest, is_duration)
         or _fits(rest, _is_own, is_text)
         or _fits(rest, _is_own, _is_any_text, is_text, is_duration)
     )
@@ -405,11 +401,11 @@ def _is_own(given: object) -> bool:
 
 
 def _is_dead(row: Any) -> bool:
-    return _fits(row, is_uuid, lambda reason: isinstance(reason, str), _is_time)
+    return _fits(row, is_uuid, lambda reason: isinstance(reason, str), is_time)
 
 
 def _is_unclaimed(row: Any) -> bool:
-    return _fits(row, is_uuid, _is_time)
+    return _fits(row, is_uuid, is_time)
 
 
 def _row(waiting: Waiting) -> list[Any]:

@@ -1,6 +1,5 @@
 """Sets unreadable rows of the store aside and reports them; everything else continues."""
 
-import math
 from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
@@ -8,8 +7,9 @@ from batch_bridge._core.wording.log import about, logger_of
 
 logger = logger_of(__name__)
 
+_EARLIEST: Final = -6e10
 _LATEST: Final = 1e11
-"""Seconds since 1970, of which a `datetime` can be made everywhere."""
+"""Seconds since 1970, between which a `datetime` can be made everywhere."""
 _LONGEST: Final = 1000
 UNREADABLE: Final = (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, OSError)
 """What reading a row of another form raises."""
@@ -20,16 +20,19 @@ def is_text(given: object, *, empty: bool = False) -> TypeGuard[str]:
     return isinstance(given, str) and (empty or bool(given)) and len(given) <= _LONGEST and "\0" not in given
 
 
+def is_time(given: object) -> TypeGuard[float]:
+    """Return whether something is a time that was written as seconds since 1970."""
+    return type(given) in (int, float) and _EARLIEST < given < _LATEST  # type: ignore[operator]  # NaN is not
+
+
 def time_of(given: object) -> datetime:
     """Return a time that was written as seconds since 1970.
 
     Raises:
         ValueError: It is not a time.
     """
-    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < _LATEST:
+    if not is_time(given):
         raise ValueError(f"{type(given).__name__} is not a time")
-    if not math.isfinite(given):
-        raise ValueError("a time that is not finite")
     return datetime.fromtimestamp(given, UTC)
 
 

@@ -13,7 +13,6 @@ from uuid import uuid4
 import procrastinate
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from langgraph.store.postgres.aio import AsyncPostgresStore
 from langgraph.types import Command
 
 from batch_bridge._compat.langgraph import is_by_id
@@ -34,6 +33,7 @@ from batch_bridge.pool._leg_saver import LegSaver, LegToken, LegWrites
 from batch_bridge.pool._names import check_name, check_thread, queue_of
 from batch_bridge.pool._postgres import make_tables
 from batch_bridge.pool._server import PoolServer
+from batch_bridge.pool._store_rows import StoreRows
 from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._results import Failed
@@ -151,7 +151,7 @@ class Pool:
         await stack.enter_async_context(self._app.open_async())
         await make_tables(self._dsn, self._connections, self._app)
         self._saver = AsyncPostgresSaver(self._connections)
-        rows = GroupedRows(AsyncPostgresStore(self._connections))
+        rows = GroupedRows(StoreRows(self._connections))
         self._rows = PatientRows(rows, self._ledger_patience)
         writes = LegWrites(self._connections)
         saver = patient_saver(LegSaver(self._connections, writes), self._patience)
@@ -175,7 +175,7 @@ class Pool:
     async def _run(self, *, signals: bool) -> None:
         server = PoolServer(self._threads, self._connections, self._saver.serde)
         hosts = {name: bridge.host_in(name, server) for name, bridge in self._bridges.items()}
-        store = AsyncPostgresStore(self._connections)
+        store = StoreRows(self._connections)
         self._ticker = Ticker(self._dsn, self._name, hosts, store, self._is_idle)
         tasks = [
             asyncio.create_task(self._ticker.run(), name="batch_bridge ticker"),

@@ -19,7 +19,6 @@ from functools import update_wrapper
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from langgraph.store.base import PutOp
-from langgraph.store.postgres.aio import AsyncPostgresStore
 from procrastinate import App
 from procrastinate.jobs import Job
 from psycopg import AsyncConnection
@@ -29,6 +28,7 @@ from batch_bridge._ledger.patience import Patience
 from batch_bridge.errors import RunMismatchError, RunnerStateError
 from batch_bridge.pool._grouped import Grouped
 from batch_bridge.pool._names import queue_of
+from batch_bridge.pool._store_rows import put
 from batch_bridge.runner._threads.recovery import mismatch
 
 P = ParamSpec("P")
@@ -329,7 +329,7 @@ class ThreadTable:
             left = {row["token"] for row in await cursor.fetchall()}
             notes = [note for each in legs if each.token in left for note in each.notes]
             if notes:
-                await AsyncPostgresStore(connection).abatch(notes)
+                await put(connection, notes)
         return [each.token in left for each in legs]
 
     @_patient

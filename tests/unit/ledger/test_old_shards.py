@@ -55,8 +55,7 @@ async def test_they_are_moved_though_the_process_dies_half_way():
 async def test_a_long_queue_is_read_by_page_and_its_owner_speaks_meanwhile():
     store = FakeStore()
     pieces = [
-        PutOp((*ROOT, "outbox"), f"{each:012d}", {"entries": [[named(str(each)), str(_uuid(each))]]})
-        for each in range(120)
+        PutOp((*ROOT, "outbox"), f"{each:012d}", {"entries": [[named(str(each)), _uuid(each)]]}) for each in range(600)
     ]
     await store.abatch(pieces)
     said = []
@@ -66,8 +65,8 @@ async def test_a_long_queue_is_read_by_page_and_its_owner_speaks_meanwhile():
 
     ledger = ServerRecords(store, "bridge")
     await ledger.load(renew)
-    assert len(ledger.outbox) == 120
-    assert len(said) == 2, "between 50, 50 and 20"
+    assert len(ledger.outbox) == 600
+    assert len(said) == 2, "between 250, 250 and 100"
 
 
 def _uuid(number):
