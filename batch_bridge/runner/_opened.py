@@ -14,7 +14,7 @@ from batch_bridge._status.journal import Journal
 from batch_bridge.bridge import Bridge
 from batch_bridge.runner._calls import Calls
 from batch_bridge.runner._display.notices import RunNotices
-from batch_bridge.runner._session import Session
+from batch_bridge.runner._session.session import Session
 from batch_bridge.runner._settings import SessionSettings
 from batch_bridge.runner._storage import Storage, is_volatile
 from batch_bridge.runner._submissions import Submissions
@@ -116,7 +116,7 @@ class Opened:
         )
         journal = None
         if isinstance(store, SqliteRows):
-            journal = Journal(store, "runner", session.look, FileCommands(store, session))
+            journal = Journal(store, "runner", session.look, FileCommands(store, session.hands))
             stack.push_async_exit(Closing((journal.close,)))  # after the session: it says how that was left
         notices: RunNotices | None = None
         if self._notifiers:

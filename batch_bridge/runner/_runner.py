@@ -600,7 +600,7 @@ class Runner(Blocking[StateT, ContextT]):
                 f"Runner.cancel() got {' and '.join(f'{name}=' for name in named)}; pass one of request_id=, "
                 "thread_id=, run_id= and batch=, or none of them to cancel everything"
             )
-        return await self._calls.session.cancel(**named)
+        return await self._calls.session.hands.cancel(**named)
 
     def poll_now(self, *batches: str) -> None:
         """Look at batches at once, whatever their next poll is due at, because there is news of them.
@@ -613,7 +613,7 @@ class Runner(Blocking[StateT, ContextT]):
         """
         session = self._opened.session
         if session is not None:
-            session.hear(batches or None)
+            session.hands.hear(batches or None)
 
     async def restart(self, thread_id: str) -> bool:
         """Delete the state of a thread, so that the next call that names it starts it again with its input.
@@ -644,7 +644,7 @@ class Runner(Blocking[StateT, ContextT]):
         Args:
             run_id: The run, of this session or an earlier one; of an unknown run, all is zero.
         """
-        return await self._calls.session.report(run_id)
+        return await self._calls.session.books.report(run_id)
 
     async def quote(
         self,
@@ -686,7 +686,7 @@ class Runner(Blocking[StateT, ContextT]):
         in_order(
             {i: result async for i, result in self._calls.results(call, None, len(chosen))}, return_exceptions=False
         )
-        return await session.quote(threads, len(held))
+        return await session.books.quote(threads, len(held))
 
     async def costs(self) -> list[dict[str, Any]]:
         """Return what was spent, a row for each bridge, run, thread, tenant, label, model and lane.
@@ -696,7 +696,7 @@ class Runner(Blocking[StateT, ContextT]):
         `cache_write_tokens`, `reasoning_tokens`, and as `Decimal`, or `None` where a price is not known, `paid`,
         `list_price` and `saved`.
         """
-        return await self._calls.session.costs()
+        return await self._calls.session.books.costs()
 
     # -- inside --------------------------------------------------------------------------------------------------
 

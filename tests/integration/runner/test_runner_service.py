@@ -91,7 +91,7 @@ async def test_when_idle_false_leaves_it_to_size_and_age():
 
 
 async def parked_of(runner, count):
-    while runner._opened.session.queued < count:
+    while runner._opened.session.traffic.queued < count:
         await asyncio.sleep(0.005)
 
 

@@ -55,7 +55,7 @@ async def test_what_one_has_cost_is_no_reason_to_stop_any(tmp_path, monkeypatch,
     desk = Desk().hold()
     async with served(tmp_path, desk, on_item=lambda place, result, cost=None: told.append((result, cost))) as runner:
         session = runner._opened.session
-        monkeypatch.setattr(session, "cost_of", once(session.cost_of, ValueError("no price")))
+        monkeypatch.setattr(session.books, "cost_of", once(session.books.cost_of, ValueError("no price")))
         await runner.submit({"x": "a"}, thread_id="a")
         await within(desk.submitted.wait())
         await runner.submit({"x": "bad"}, thread_id="bad")
@@ -121,7 +121,7 @@ async def test_those_that_wait_for_others_in_their_nodes_leave_these_room_to_run
         results = await within(asyncio.gather(*map(runner.result, parents)))
         assert [each["out"] for each in results] == [[f"child of {each}!"] for each in parents]
         async with asyncio.timeout(10):
-            while runner._opened.session.calls:
+            while runner._opened.session.roster.calls:
                 await asyncio.sleep(0.005)
 
 

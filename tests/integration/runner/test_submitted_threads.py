@@ -37,7 +37,7 @@ async def test_no_more_of_them_run_at_once_than_the_runner_was_told(tmp_path):
     async with served(tmp_path, desk, node, limit=2) as runner:
         handles = [await runner.submit({"x": f"{i}"}, thread_id=f"t{i}") for i in range(7)]
         results = await within(asyncio.gather(*map(runner.result, handles)))
-        assert len(runner._opened.session.calls) == 0
+        assert len(runner._opened.session.roster.calls) == 0
     assert [each["out"] for each in results] == [[f"{i}!"] for i in range(7)]
     assert most == 2
 
@@ -119,11 +119,11 @@ async def test_progress_counts_them_and_their_call_ends_with_the_last(tmp_path):
         await within(desk.submitted.wait())
         shown = runner._calls.look()
         assert (shown.done, shown.total) == (0, 3)
-        assert len(runner._opened.session.calls) == 1
+        assert len(runner._opened.session.roster.calls) == 1
         desk.let_go()
         await within(asyncio.gather(*map(runner.result, "abc")))
         async with asyncio.timeout(10):
-            while runner._opened.session.calls:
+            while runner._opened.session.roster.calls:
                 await asyncio.sleep(0.005)
         shown = runner._calls.look()
         assert (shown.done, shown.total) == (3, 3)
