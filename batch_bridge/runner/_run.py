@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Interrupt
 
 from batch_bridge._compat.langgraph import forget_old_answer
+from batch_bridge._compat.pregel_loop import missing
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.models import Outcome, Succeeded
 from batch_bridge._core.outcomes import raise_over_budget
@@ -48,6 +49,8 @@ from batch_bridge.runner._threads.unclaimed import Unclaimed
 
 logger = logger_of(__name__)
 
+_KEEPS_NOTES = not missing()
+"""Whether what a `Link` notes gets into the metadata of checkpoints."""
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
 
@@ -504,8 +507,14 @@ class Run:
         config["configurable"] = {**config.get("configurable", {}), "thread_id": thread.id, LINK: link}
         if not replay:  # where a replay has parked is the thread's newest checkpoint
             config["configurable"].pop("checkpoint_id", None)
+        metadata = {"thread_id": thread.id, **config.get("metadata", {})}  # as LangGraph has it; without any it is slow
         if thread.digest:
-            config["metadata"] = {**config.get("metadata", {}), DIGEST: thread.digest, ROUNDS: thread.rounds}
+            notes = {DIGEST: thread.digest, ROUNDS: thread.rounds}
+            if _KEEPS_NOTES:  # LangChain merges a config's metadata ten times and more in each leg
+                link.notes = notes
+            else:
+                metadata |= notes
+        config["metadata"] = metadata
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any, *, is_new: bool = False) -> None:
