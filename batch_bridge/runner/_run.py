@@ -6,7 +6,6 @@ import itertools
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from langchain_core.runnables import RunnableConfig
@@ -37,6 +36,7 @@ from batch_bridge.errors import (
     UnknownBatcherError,
 )
 from batch_bridge.runner._options import full_config
+from batch_bridge.runner._results import Failed
 from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._threads.changed_graphs import refuse_changed
 from batch_bridge.runner._threads.place import Place
@@ -52,13 +52,6 @@ _KEEPS_NOTES = not missing()
 """Whether what a `Link` notes gets into the metadata of checkpoints."""
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A thread's result that is an exception."""
-
-    error: Exception
 
 
 class RunHost(Protocol):
