@@ -217,7 +217,7 @@ async def runner(run: Run, folder: Path) -> None:
     path = folder / "run.db"
     bridge = Bridge(submit=submit, poll=poll, poll_interval=0.01)
     async with Runner(graph, bridge, path=path, progress=False) as running:
-        saver: Any = running._session.graph.checkpointer  # type: ignore[union-attr]
+        saver: Any = running._opened.session.graph.checkpointer  # type: ignore[union-attr]
 
         async def step(batch: int) -> None:
             inputs: list[State] = [{"question": each} for each in run.items(batch)]

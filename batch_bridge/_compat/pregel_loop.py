@@ -137,7 +137,7 @@ class Loop:
         """Whether the graph has such channels. A run asks several times, and its graph does not change."""
         known = self._loop.__dict__.get(_HAS_UNTRACKED)
         if known is None:
-            known = any(isinstance(spec, UntrackedValue) for spec in self._loop.specs.values())
+            known = any(UntrackedValue in type(spec).__mro__ for spec in self._loop.specs.values())  # no ABC's look
             setattr(self._loop, _HAS_UNTRACKED, known)
         return bool(known)
 

@@ -17,7 +17,7 @@ from batch_bridge._node.link import Named
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge.batcher import Batcher
 from batch_bridge.errors import OutsideGraphError
-from batch_bridge.runner import _session
+from batch_bridge.runner._session import session as _session
 
 logger = logger_of(__name__)
 _has_warned = threading.Event()

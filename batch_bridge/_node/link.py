@@ -1,6 +1,6 @@
 """What a wait knows of bridges, and shares with the host that drives its graph."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -35,6 +35,7 @@ class Link:
         pending: Those of the executions in which something waited.
         loaded: The thread's newest checkpoint, alone in a tuple, where its host has just read it: the leg begins there.
         grace: Seconds that slow siblings have before a node is called nondeterministic.
+        notes: What the host keeps in the metadata of each checkpoint that the leg makes.
     """
 
     bridges: frozenset[str]
@@ -47,6 +48,7 @@ class Link:
     pending: set[PendingWaits] = field(default_factory=set)
     loaded: tuple[Any] | None = None
     grace: float = LONG_GRACE
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def unclaimed(self, given: Iterable[str]) -> set[str]:
         """Return the answers that no wait has taken, of what the thread was `given` and of what it was given before.

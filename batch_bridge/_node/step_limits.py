@@ -45,10 +45,12 @@ class StepLimitsHost(Protocol):
     Attributes:
         retries: How often the thread has failed and been run again.
         untracked: What the Runner's threads hold in no checkpoint.
+        notes: What stands beside each checkpoint.
     """
 
     retries: int
     untracked: UntrackedMemory
+    notes: Mapping[str, Any]
 
 
 def install() -> None:
@@ -99,11 +101,15 @@ def _limit(loop: Loop) -> dict[str, Any]:
 def _noted(loop: Loop, metadata: dict[str, Any]) -> None:
     """Leave a note in a checkpoint's metadata, so that it is there when the process ends in the middle of a run."""
     if _is_ours_to_note(loop):
-        untracked = _state(loop)
-        note = {**_limit(loop), **untracked.to_json()}
-        if kept := untracked.in_memory():
-            note["in_memory"] = kept
+        note = _limit(loop)
+        if loop.has_untracked:
+            untracked = _state(loop)
+            note |= untracked.to_json()
+            if kept := untracked.in_memory():
+                note["in_memory"] = kept
         metadata[_METADATA] = note
+        if (host := _host(loop)) is not None:
+            metadata.update(host.notes)
 
 
 def _saved(loop: Loop) -> None:
@@ -121,6 +127,8 @@ def _is_ours_to_note(loop: Loop) -> bool:
 
 def _keep(loop: Loop, task: str, writes: Writes) -> dict[str, Any]:
     """Keep the untracked state of a graph in memory, and return what of it is written down."""
+    if not loop.has_untracked and _memory(loop).is_empty:
+        return {}
     untracked = _collect(loop, task, writes)
     memory, thread = _memory(loop), loop.thread
     memory.leave_only(thread, loop.namespace, set(loop.tasks()))

@@ -161,6 +161,11 @@ class UntrackedMemory:
             if self._most is not None and len(self._threads) > self._most:
                 self._threads.popitem(last=False)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing of any thread."""
+        return not self._threads
+
     def find(self, thread: str, namespace: str, checkpoint: str) -> Untracked | None:
         """Return what a graph held in a step; `None` if it is not known in this process."""
         with self._lock:

@@ -6,6 +6,7 @@ The SQL is ours, because older versions of LangGraph's store take the namespace 
 
 import sqlite3
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -25,10 +26,18 @@ def to_prefix(namespace: Sequence[str]) -> str:
     Raises:
         InvalidNamespaceError: A label is no string, empty, or has a period or a NUL in it.
     """
+    try:
+        return _encoded(tuple(namespace))
+    except TypeError:  # a label without a hash is no string
+        return _encoded.__wrapped__(tuple(namespace))
+
+
+@lru_cache(maxsize=1024)
+def _encoded(namespace: Namespace) -> str:
     for label in namespace:
         if not isinstance(label, str) or not label or "." in label or "\x00" in label:
             raise InvalidNamespaceError(
-                f"{tuple(namespace)!r} is not a namespace because of {label!r}. "
+                f"{namespace!r} is not a namespace because of {label!r}. "
                 "Labels are strings, not empty, without periods and NULs."
             )
     return ".".join(namespace)
@@ -41,6 +50,8 @@ def read(connection: sqlite3.Connection, ops: Sequence[Op]) -> list[Result]:
         TypeError: An operation is of another kind, or asks for more: a filter, a text, a suffix.
         InvalidNamespaceError: See `to_prefix`.
     """
+    if len(ops) == 1:  # one statement sees one state by itself
+        return [_read(connection, ops[0])]
     connection.execute("BEGIN")
     try:
         return [_read(connection, op) for op in ops]

@@ -65,8 +65,11 @@ class SqliteRows:
         return _in_order(ops, answers)
 
     def _read(self, ops: Sequence[Op]) -> list[Result]:
-        with self._readers.borrow() as reader:
+        reader = self._readers.take()
+        try:
             return read(reader.connection, ops)
+        finally:
+            self._readers.give_back(reader)
 
 
 def _sort(ops: Sequence[Op]) -> tuple[list[Op], list[Row], list[Key]]:

@@ -36,7 +36,7 @@ from batch_bridge.pool._server import PoolServer
 from batch_bridge.pool._store_rows import StoreRows
 from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of
 from batch_bridge.runner._options import full_config
-from batch_bridge.runner._run import Failed
+from batch_bridge.runner._results import Failed
 from batch_bridge.runner._threads.recovery import digest_of
 from batch_bridge.runner._threads.thread import sort_interrupts
 

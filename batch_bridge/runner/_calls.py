@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,8 +25,9 @@ from batch_bridge.runner._display.notebook import in_notebook, notebook_bar
 from batch_bridge.runner._display.notices import RunNotices
 from batch_bridge.runner._display.progress import bar, is_wanted
 from batch_bridge.runner._options import InvokeOptions, StreamOptions, full_config
-from batch_bridge.runner._run import Failed, Run
-from batch_bridge.runner._session import Session
+from batch_bridge.runner._results import Failed
+from batch_bridge.runner._run import Run
+from batch_bridge.runner._session.session import Session
 from batch_bridge.runner._settings import PLAIN, RunTraits
 from batch_bridge.runner._submitted import Load, SetAside, SubmittedRun
 from batch_bridge.runner._threads.place import lent
@@ -244,14 +245,14 @@ class Calls:
         if session is None:
             return Progress(0, self._total, 0, 0, 0)
         return Progress(
-            session.done,
+            session.roster.done,
             self._total,
-            session.queued,
-            session.in_flight,
-            session.batches,
-            session.ended_before,
-            session.in_batches,
-            session.eta,
+            session.traffic.queued,
+            session.traffic.in_flight,
+            session.traffic.batches,
+            session.roster.ended_before,
+            session.traffic.in_batches,
+            session.traffic.eta,
         )
 
 
@@ -259,7 +260,7 @@ async def _tell(session: Session, listeners: Listeners, call: Run, index: int, r
     """Tell `on_item` what has become of a thread. An error here is not the thread's, and ends no call."""
     cost = None
     try:
-        cost = await session.cost_of(call.thread_id(index))
+        cost = await session.books.cost_of(call.thread_id(index))
     except Exception as error:  # noqa: BLE001  # no graph runs here
         logger.warning("what a thread has cost could not be added up: %s", _logged.said(error))
     place = 0 if call.is_one else index  # threads of no run have no place among others
@@ -281,3 +282,9 @@ def thread_id_of(config: RunnableConfig | None) -> str:
     """Return the thread that a config names; empty if it names none."""
     """Return the thread that a config names; empty if it names none."""
     return str(full_config(config or {}).get("configurable", {}).get("thread_id") or "")
+
+
+def is_named(run_id: str | None, config: RunnableConfig | Sequence[RunnableConfig] | None) -> bool:
+    """Return whether a call's threads can be named again: by its run, or each by its config."""
+    configs = [config] if config is None or isinstance(config, Mapping) else config
+    return run_id is not None or all(thread_id_of(each) for each in configs)

@@ -6,13 +6,13 @@ import itertools
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Interrupt
 
 from batch_bridge._compat.langgraph import forget_old_answer
+from batch_bridge._compat.pregel_loop import missing
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.models import Outcome, Succeeded
 from batch_bridge._core.outcomes import raise_over_budget
@@ -36,6 +36,7 @@ from batch_bridge.errors import (
     UnknownBatcherError,
 )
 from batch_bridge.runner._options import full_config
+from batch_bridge.runner._results import Failed
 from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._threads.changed_graphs import refuse_changed
 from batch_bridge.runner._threads.place import Place
@@ -47,15 +48,10 @@ from batch_bridge.runner._threads.unclaimed import Unclaimed
 
 logger = logger_of(__name__)
 
+_KEEPS_NOTES = not missing()
+"""Whether what a `Link` notes gets into the metadata of checkpoints."""
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A thread's result that is an exception."""
-
-    error: Exception
 
 
 class RunHost(Protocol):
@@ -512,8 +508,14 @@ class Run:
         config["configurable"] = {**config.get("configurable", {}), "thread_id": thread.id, LINK: link}
         if not replay:  # where a replay has parked is the thread's newest checkpoint
             config["configurable"].pop("checkpoint_id", None)
+        metadata = {"thread_id": thread.id, **config.get("metadata", {})}  # as LangGraph has it; without any it is slow
         if thread.digest:
-            config["metadata"] = {**config.get("metadata", {}), DIGEST: thread.digest, ROUNDS: thread.rounds}
+            notes = {DIGEST: thread.digest, ROUNDS: thread.rounds}
+            if _KEEPS_NOTES:  # LangChain merges a config's metadata ten times and more in each leg
+                link.notes = notes
+            else:
+                metadata |= notes
+        config["metadata"] = metadata
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any, *, is_new: bool = False) -> None:

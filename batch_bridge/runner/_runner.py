@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence, Sized
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
@@ -12,40 +12,29 @@ from weakref import WeakSet
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.store.base import BaseStore
-from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 from langgraph.typing import ContextT as GraphContextT
 from langgraph.typing import StateT as GraphStateT
 
-from batch_bridge._core.closing import Closing, note_others
 from batch_bridge._core.durations import Duration, Within, duration
 from batch_bridge._core.pending import OnPending, Pending, check_on_pending
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
-from batch_bridge._host.file_commands import FileCommands
-from batch_bridge._host.garbage_collector import relaxed
-from batch_bridge._host.notify import Board, Notify, notifier
+from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
+from batch_bridge._host.notify import Notify, notifier
 from batch_bridge._host.report import Report
-from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.patience import STORE_PATIENCE
-from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._node.given_items import check_inputs, check_items
-from batch_bridge._sqlite.file import open_file
-from batch_bridge._sqlite.serde import StrictSerializer
-from batch_bridge._sqlite.store import SqliteRows
-from batch_bridge._status.journal import Journal
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._bridge import check_budget
 from batch_bridge.errors import (
     RunnerStateError,
 )
 from batch_bridge.runner._blocking import Blocking
-from batch_bridge.runner._calls import UNFINISHED, Calls, thread_id_of
-from batch_bridge.runner._display.notices import RunNotices
+from batch_bridge.runner._calls import UNFINISHED, Calls, is_named
+from batch_bridge.runner._opened import Opened
 from batch_bridge.runner._options import (
     BATCH,
     INVOKE,
@@ -55,11 +44,10 @@ from batch_bridge.runner._options import (
     check_options,
     full_config,
 )
-from batch_bridge.runner._run import Failed
-from batch_bridge.runner._session import Session
+from batch_bridge.runner._results import Failed, in_order
 from batch_bridge.runner._settings import RunTraits, SessionSettings
-from batch_bridge.runner._state_types import types_of
-from batch_bridge.runner._submissions import MOVED_ON, Submissions
+from batch_bridge.runner._storage import Storage
+from batch_bridge.runner._submissions import MOVED_ON
 from batch_bridge.runner._threads.place import lent
 from batch_bridge.runner._threads.stream import StreamChunk
 from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
@@ -180,27 +168,17 @@ class Runner(Blocking[StateT, ContextT]):
         callback_workers: int = 0,
         notify: Notify | None = None,
     ) -> None:
-        self._notifier = notifier(notify, "Runner")
-        self._callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
-        self._callbacks.check("Runner")
+        sender = notifier(notify, "Runner")
+        callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
+        callbacks.check("Runner")
         self._graph = graph
         several = isinstance(bridges, Iterable) and not isinstance(bridges, str)
         self._bridges: list[Bridge] = list(bridges) if several else [bridges]  # type: ignore[arg-type, list-item]
-        self._own_saver = _own_saver(graph)
-        self._path = path
-        self._saver = checkpointer
-        self._store = store
-        self._types = set(types)
+        self._storage = Storage(graph, path=path, checkpointer=checkpointer, store=store, types=types)
         owner_patience = (duration(patience, "patience") if patience else None) or timedelta(0)
         blip_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         standstill = duration(give_up_after, "give_up_after")
-        self._relax_gc = relax_gc
         self._calls = Calls(progress, max_concurrency)
-        self._session: Session | None = None
-        self._submissions: Submissions | None = None
-        self._stack: contextlib.AsyncExitStack | None = None
-        if checkpointer is not None and self._own_saver is not None:
-            raise TypeError("Runner got checkpointer= and a graph that was compiled with one; leave one of the two out")
         for bridge in self._bridges:
             if not isinstance(bridge, Bridge):
                 raise TypeError(f"Runner got {bridge!r} instead of a Bridge; pass Runner(graph, Bridge(…))")
@@ -209,105 +187,41 @@ class Runner(Blocking[StateT, ContextT]):
             raise ValueError("Runner got no bridge; pass Runner(graph, Bridge(…)), or a list of bridges")
         if len(set(names)) < len(names):
             raise ValueError(f"Runner got bridges with the same name: {names}; rename them with Bridge(…, name=…)")
-        self._settings = SessionSettings(
-            store_patience=blip_patience,
-            patience=owner_patience,
-            give_up_after=standstill,
-            budget=check_budget(budget, self._bridges),
-            is_shared=store is not None,
+        self._opened = Opened(
+            graph,
+            self._bridges,
+            self._storage,
+            SessionSettings(
+                store_patience=blip_patience,
+                patience=owner_patience,
+                give_up_after=standstill,
+                budget=check_budget(budget, self._bridges),
+                is_shared=self._storage.is_shared,
+            ),
+            self._calls,
+            callbacks=callbacks,
+            notifier=sender,
+            relax_gc=relax_gc,
         )
 
     # -- life ----------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._session is not None:
+        if self._opened.session is not None:
             raise RunnerStateError("this Runner is already open; use it, or create another one with another file")
-        async with contextlib.AsyncExitStack() as stack:
-            if self._relax_gc:
-                stack.enter_context(relaxed())
-            saver, store = await self._storage(stack)
-            listeners = listen(self._callbacks, self._calls.look)
-            if listeners is not None:
-                stack.push_async_exit(Closing((listeners.close,)))
-            heard = {bridge.name: own for bridge in self._bridges if (own := bridge.listen()) is not None}
-            for own in heard.values():
-                stack.push_async_exit(Closing((own.close,)))
-            self._calls.reset()
-            notifiers = [each.notifier for each in self._bridges if each.notifier is not None]
-            notifiers += [self._notifier] if self._notifier is not None else []
-            session = Session(
-                self._graph,
-                self._bridges,
-                None if self._own_saver else saver,
-                store,
-                self._settings,
-                listeners=listeners,
-                heard=heard,
-                volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
-                is_heard=bool(notifiers),
-            )
-            journal = None
-            if isinstance(store, SqliteRows):
-                commands = FileCommands(store, session)
-                journal = Journal(store, "runner", session.look, commands)
-                stack.push_async_exit(Closing((journal.close,)))  # after the session: it says how that was left
-            notices: RunNotices | None = None
-            if notifiers:
-                file = os.fspath(self._path) if self._store is None else ""
-                notices = RunNotices(Board(notifiers, session.rows), session, file)
-                stack.push_async_exit(Closing((notices.close,)))
-            stack.push_async_exit(Closing((session.close,)))
-            await session.open()
-            if journal is not None:
-                await journal.open()
-            names = ",".join(sorted(bridge.name for bridge in self._bridges))
-            saver = session.graph.checkpointer
-            self._submissions = Submissions(session.rows, names, saver, self._calls)
-            stack.push_async_exit(Closing((self._submissions.close,)))
-            self._session = session
-            self._calls.open(session, notices)
-            session.runner = self
-            try:
-                await self._submissions.open()
-            except BaseException:
-                self._session = None
-                self._calls.forget()
-                raise
-            self._stack = stack.pop_all()
-        place = "a store" if self._store is not None else os.fspath(self._path)
-        logger.info("the Runner is open on %s, with %s", place, names.replace(",", ", "))
+        await self._opened.open(self)
+        names = ", ".join(sorted(bridge.name for bridge in self._bridges))
+        logger.info("the Runner is open on %s, with %s", self._storage.place, names)
         _open.add(self)
         return self
-
-    async def _storage(self, stack: contextlib.AsyncExitStack) -> tuple[BaseCheckpointSaver[Any], Rows]:
-        """Return the saver and the store; by default they are in the file, or in memory."""
-        saver, store = self._saver or self._own_saver, self._store
-        if saver is not None and store is not None:
-            return saver, store
-        if os.fspath(self._path) == ":memory:":
-            return saver or InMemorySaver(), store or MemoryRows()
-        own_saver, own_store = await stack.enter_async_context(
-            open_file(self._path, serde=StrictSerializer(types_of(self._graph) | self._types))
-        )
-        return saver or own_saver, store or own_store
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        stack, self._stack, self._session = self._stack, None, None
-        self._calls.close()
         _open.discard(self)
-        if stack is None:
-            return
-        logger.info("the Runner is closing")
-        try:
-            await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
-        except Exception as failed:
-            if error is None:
-                raise
-            note_others(error, (failed,))  # the caller receives the error that ended the block
-        finally:
-            self._calls.forget()
+        if self._opened.session is not None:
+            logger.info("the Runner is closing")
+        await self._opened.close(error)
 
     async def open(self) -> Self:
         """Do what `async with` does on entering, for a notebook, whose cells share the Runner; `aclose` ends it."""
@@ -405,11 +319,11 @@ class Runner(Blocking[StateT, ContextT]):
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
         check_options("abatch()", options, BATCH, self._graph)
-        leaves = check_on_pending("abatch()", on_pending, is_named=_is_named(run_id, config))
+        leaves = check_on_pending("abatch()", on_pending, is_named=is_named(run_id, config))
         inputs = check_inputs(inputs, "abatch()")
         call = self._calls.begin(inputs, config, run_id, max_concurrency, context, options, RunTraits(leaves=leaves))
         results = {index: result async for index, result in self._calls.results(call, run_id, total)}
-        return _in_order(results, return_exceptions=return_exceptions)
+        return in_order(results, return_exceptions=return_exceptions)
 
     @overload
     def abatch_as_completed(
@@ -469,7 +383,7 @@ class Runner(Blocking[StateT, ContextT]):
         total = len(inputs) if isinstance(inputs, Sized) else None
         inputs = check_inputs(inputs, "abatch_as_completed()")
         check_options("abatch_as_completed()", options, BATCH, self._graph)
-        leaves = check_on_pending("abatch_as_completed()", on_pending, is_named=_is_named(run_id, config))
+        leaves = check_on_pending("abatch_as_completed()", on_pending, is_named=is_named(run_id, config))
         call = self._calls.begin(inputs, config, run_id, max_concurrency, context, options, RunTraits(leaves=leaves))
         failed: dict[int, Any] = {}
         async with contextlib.aclosing(self._calls.results(call, run_id, total)) as results:  # when it is left early
@@ -481,7 +395,7 @@ class Runner(Blocking[StateT, ContextT]):
                     yield index, result.error
                 else:
                     failed[index] = result
-        _in_order(failed, return_exceptions=False)
+        in_order(failed, return_exceptions=False)
 
     @overload
     async def ainvoke(
@@ -540,9 +454,9 @@ class Runner(Blocking[StateT, ContextT]):
             RunnerStateError: The thread is under way, and the call may not join, as with a `Command`.
         """
         check_options("ainvoke()", options, INVOKE, self._graph)
-        leaves = check_on_pending("ainvoke()", on_pending, is_named=_is_named(None, config))
+        leaves = check_on_pending("ainvoke()", on_pending, is_named=is_named(None, config))
         result = await self._calls.one(input, config, context, options, RunTraits(leaves=leaves), attach=attach)
-        return _in_order({0: result}, return_exceptions=False)[0]
+        return in_order({0: result}, return_exceptions=False)[0]
 
     async def astream(
         self,
@@ -613,7 +527,7 @@ class Runner(Blocking[StateT, ContextT]):
         """
         if input is None or isinstance(input, Command):
             raise TypeError(f"submit() got {input!r}, which continues a thread; give it to ainvoke(…, config)")
-        submissions = self._open_submissions()
+        submissions = self._opened.submissions
         handle = uuid.uuid4().hex if thread_id is None else str(thread_id)
         await submissions.submit(handle, input, full_config(config or {}))
         return handle
@@ -638,7 +552,7 @@ class Runner(Blocking[StateT, ContextT]):
             RunnerStateError: The Runner is not open, or was closed meanwhile.
         """
         handle = str(handle)
-        task = await self._open_submissions().find(handle)
+        task = await self._opened.submissions.find(handle)
         config: RunnableConfig = {"configurable": {"thread_id": handle}}
         leaves = check_on_pending("result()", on_pending, is_named=True)
         if task is None:
@@ -686,7 +600,7 @@ class Runner(Blocking[StateT, ContextT]):
                 f"Runner.cancel() got {' and '.join(f'{name}=' for name in named)}; pass one of request_id=, "
                 "thread_id=, run_id= and batch=, or none of them to cancel everything"
             )
-        return await self._open_session().cancel(**named)
+        return await self._calls.session.hands.cancel(**named)
 
     def poll_now(self, *batches: str) -> None:
         """Look at batches at once, whatever their next poll is due at, because there is news of them.
@@ -697,9 +611,9 @@ class Runner(Blocking[StateT, ContextT]):
         Args:
             *batches: The provider's ids of batches, or of responses in the background; without any, all are polled.
         """
-        session = self._session
+        session = self._opened.session
         if session is not None:
-            session.hear(batches or None)
+            session.hands.hear(batches or None)
 
     async def restart(self, thread_id: str) -> bool:
         """Delete the state of a thread, so that the next call that names it starts it again with its input.
@@ -722,7 +636,7 @@ class Runner(Blocking[StateT, ContextT]):
         Raises:
             RunnerStateError: The Runner is not open, the thread is running in it, or the checkpointer cannot delete.
         """
-        return await self._open_session().restart(str(thread_id))
+        return await self._calls.session.restart(str(thread_id))
 
     async def report(self, run_id: str | None = None) -> Report:
         """Return the totals of this Runner, or of one run: threads, requests, batches, tokens, money, and times.
@@ -730,7 +644,7 @@ class Runner(Blocking[StateT, ContextT]):
         Args:
             run_id: The run, of this session or an earlier one; of an unknown run, all is zero.
         """
-        return await self._open_session().report(run_id)
+        return await self._calls.session.books.report(run_id)
 
     async def quote(
         self,
@@ -763,16 +677,16 @@ class Runner(Blocking[StateT, ContextT]):
         held = list(check_items(inputs, "quote()", "input"))
         if sample < 1 or not held:
             raise ValueError(f"quote(sample={sample!r}) of {len(held)} inputs runs nothing; give at least one of each")
-        chosen = choose([size_of(each) for each in held], sample)
-        session, run = self._open_session(), run_id or uuid.uuid4().hex
+        chosen = choose([len(repr(each)) for each in held], sample)  # by about how large they are
+        session, run = self._calls.session, run_id or uuid.uuid4().hex
         threads = [f"{run}:{index}" for index in chosen]
         configs: list[RunnableConfig] = [{"configurable": {"thread_id": thread}} for thread in threads]
         call = self._calls.begin([held[index] for index in chosen], configs, None, max_concurrency, context, options)
         call.run = run_id or ""
-        _in_order(
+        in_order(
             {i: result async for i, result in self._calls.results(call, None, len(chosen))}, return_exceptions=False
         )
-        return await session.quote(threads, len(held))
+        return await session.books.quote(threads, len(held))
 
     async def costs(self) -> list[dict[str, Any]]:
         """Return what was spent, a row for each bridge, run, thread, tenant, label, model and lane.
@@ -782,14 +696,9 @@ class Runner(Blocking[StateT, ContextT]):
         `cache_write_tokens`, `reasoning_tokens`, and as `Decimal`, or `None` where a price is not known, `paid`,
         `list_price` and `saved`.
         """
-        return await self._open_session().costs()
+        return await self._calls.session.books.costs()
 
     # -- inside --------------------------------------------------------------------------------------------------
-
-    def _open_submissions(self) -> Submissions:
-        self._open_session()
-        assert self._submissions is not None  # noqa: S101  # it is open as long as the session
-        return self._submissions
 
     async def _result_of(self, thread_id: str, config: RunnableConfig, *, leaves: bool) -> Any:
         """Return the result of a thread that no submission drives."""
@@ -797,36 +706,3 @@ class Runner(Blocking[StateT, ContextT]):
         if result is not UNFINISHED:
             return result
         return await self.ainvoke(None, config, on_pending="return" if leaves else "wait")
-
-    def _open_session(self) -> Session:
-        return self._calls.session
-
-
-def _in_order(results: dict[int, Any], *, return_exceptions: bool) -> list[Any]:
-    ordered = [results[index] for index in sorted(results)]
-    failed = [result for result in ordered if isinstance(result, Failed)]
-    if failed and not return_exceptions:
-        error = failed[0].error
-        if len(failed) > 1:
-            error.add_note(f"{len(failed)} threads failed, this is the first; return_exceptions=True returns them all")
-        raise error
-    return [result.error if isinstance(result, Failed) else result for result in ordered]
-
-
-def size_of(value: object) -> int:
-    """Return about how large an input is."""
-    return len(repr(value))
-
-
-def _is_named(run_id: str | None, config: RunnableConfig | Sequence[RunnableConfig] | None) -> bool:
-    configs = [config] if config is None or isinstance(config, Mapping) else config
-    return run_id is not None or all(thread_id_of(each) for each in configs)
-
-
-def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:
-    if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
-        return None
-    if not hasattr(graph, "ainvoke") or not hasattr(graph, "aget_state"):
-        raise TypeError(f"Runner got {graph!r} instead of a graph; pass a StateGraph, or the result of its compile()")
-    saver = getattr(graph, "checkpointer", None)
-    return saver if isinstance(saver, BaseCheckpointSaver) else None

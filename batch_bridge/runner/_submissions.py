@@ -20,7 +20,7 @@ from batch_bridge._node.execution import leave_node
 from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThreadError
 from batch_bridge.runner._calls import Calls
 from batch_bridge.runner._options import full_config
-from batch_bridge.runner._run import Failed
+from batch_bridge.runner._results import Failed
 from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._submitted import SetAside, SubmittedRun, SubmittedThread
 from batch_bridge.runner._threads.recovery import DIGEST, digest_of, mismatch

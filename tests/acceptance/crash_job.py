@@ -21,7 +21,7 @@ from langgraph.pregel import Pregel
 from langgraph.store.base import PutOp
 from openai import AsyncOpenAI
 
-import batch_bridge.runner._runner
+import batch_bridge.runner._storage
 from batch_bridge import Bridge, FlushPolicy, Runner, wait
 from batch_bridge._sqlite import saver as _saver
 from batch_bridge._sqlite import store as _store
@@ -84,8 +84,10 @@ async def job(order: dict[str, Any], steps: Steps) -> list[list[str]]:
     steps.around(_saver.GroupedSqliteSaver, "aput", "checkpoint")
     steps.around(_saver.GroupedSqliteSaver, "aput_writes", "checkpoint writes")
     steps.around(Pregel, "ainvoke", "run or resume")
-    opened = batch_bridge.runner._runner.open_file
-    batch_bridge.runner._runner.open_file = functools.partial(opened, before_commit=lambda: steps.step("before commit"))
+    opened = batch_bridge.runner._storage.open_file
+    batch_bridge.runner._storage.open_file = functools.partial(
+        opened, before_commit=lambda: steps.step("before commit")
+    )
     for verb in VERBS:
         steps.around(OpenAIBatch, verb, verb)
     client = AsyncOpenAI(base_url=order["base_url"], api_key=order["api_key"])

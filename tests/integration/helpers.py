@@ -92,7 +92,7 @@ async def run(graph, *bridges, inputs=({},), grace=None, **options):
     """Run a graph over inputs with a Runner of its own; a stall fails. `grace`: what slow siblings are given."""
     async with memory(graph, *bridges) as runner:
         if grace is not None:
-            runner._session.grace = grace
+            runner._opened.session.grace = grace
         return await within(runner.abatch(list(inputs), **options))
 
 

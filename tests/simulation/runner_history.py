@@ -155,7 +155,7 @@ async def history(world: World, *, is_fleet: bool = False) -> None:
 
 def _waits(runner: Runner) -> bool:
     """Return whether a Runner is at its run, and all of its threads wait."""
-    calls = [] if runner._session is None else runner._session.calls
+    calls = [] if runner._opened.session is None else runner._opened.session.roster.calls
     return bool(calls) and not any(each.busy for each in calls)
 
 

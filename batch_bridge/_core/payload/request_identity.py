@@ -52,12 +52,9 @@ class Identity:
 
     def request_id(self, attempt: int = 0) -> str:
         """Return the id of the request that this wait sends: 32 hex digits. `attempt` counts failures before it."""
-        state = hashlib.blake2b(digest_size=16, person=b"batch-bridge")
+        parts: list[bytes] = []
         for part in (self.thread, self.namespace, self.batcher):
             encoded = part.encode()
-            state.update(len(encoded).to_bytes(4))
-            state.update(encoded)
-        state.update(self.content)
-        state.update(self.equal.to_bytes(4))
-        state.update(attempt.to_bytes(4))
-        return state.hexdigest()
+            parts += (len(encoded).to_bytes(4), encoded)
+        parts += (self.content, self.equal.to_bytes(4), attempt.to_bytes(4))
+        return hashlib.blake2b(b"".join(parts), digest_size=16, person=b"batch-bridge").hexdigest()

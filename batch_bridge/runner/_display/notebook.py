@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from batch_bridge.events import Progress
 from batch_bridge.runner._run import Run
-from batch_bridge.runner._session import Session
+from batch_bridge.runner._session.session import Session
 
 _INTERVAL: Final = 0.5
 """Seconds between two looks; only a change is shown."""
@@ -31,11 +31,11 @@ async def notebook_bar(session: Session, call: Run, total: int | None) -> AsyncI
         return Progress(
             call.done,
             total,
-            session.queued,
-            session.in_flight,
-            session.batches,
+            session.traffic.queued,
+            session.traffic.in_flight,
+            session.traffic.batches,
             call.ended_before,
-            session.in_batches,
+            session.traffic.in_batches,
         )
 
     seen = look()

@@ -7,7 +7,7 @@ from batch_bridge._host.notify import Board, of_run, of_stop, of_trouble
 from batch_bridge._money import Cost, receipt
 from batch_bridge.events import Event, ResultsExpiring, Settled, Stalled
 from batch_bridge.runner._run import Run
-from batch_bridge.runner._session import Session
+from batch_bridge.runner._session.session import Session
 
 
 class RunNotices:
@@ -59,7 +59,7 @@ class RunNotices:
             await self._board.forget(f"stall:{name}")
 
     async def _cost(self, call: Run) -> Cost:
-        lines = await self._session.lines()
+        lines = await self._session.books.lines()
         if call.run:
             lines = [(name, prices, [each for each in of if each.who.run == call.run]) for name, prices, of in lines]
         return await asyncio.to_thread(receipt, [(prices, of) for _, prices, of in lines])

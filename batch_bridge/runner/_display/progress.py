@@ -14,7 +14,7 @@ from batch_bridge._money import shown as money
 from batch_bridge._status.text import eta_short
 from batch_bridge.events import BatchProgress
 from batch_bridge.runner._run import Run
-from batch_bridge.runner._session import Session
+from batch_bridge.runner._session.session import Session
 
 _INTERVAL = 0.2
 """Seconds between two looks."""
@@ -64,12 +64,12 @@ async def bar(session: Session, call: Run, total: int | None) -> AsyncIterator[N
                 task,
                 completed=call.done,
                 before=f"{call.ended_before} ended before, " if call.ended_before else "",
-                waiting=session.queued,
-                flying=session.in_flight,
-                batches=session.batches,
-                answered=_answered(session.in_batches),
+                waiting=session.traffic.queued,
+                flying=session.traffic.in_flight,
+                batches=session.traffic.batches,
+                answered=_answered(session.traffic.in_batches),
                 wave=_waves(+call.waves),
-                eta=eta_short(session.eta, _clock.now().timestamp()),
+                eta=eta_short(session.traffic.eta, _clock.now().timestamp()),
             )
 
         async def keep_looking() -> None:
@@ -78,7 +78,7 @@ async def bar(session: Session, call: Run, total: int | None) -> AsyncIterator[N
                 await asyncio.sleep(_INTERVAL)
 
         async def count() -> None:
-            cost = await session.cost()
+            cost = await session.books.cost()
             if cost.requests and cost.paid is not None:
                 shown.update(task, money=f"{money(cost.paid, cost.currency)} paid ")
 
@@ -86,8 +86,8 @@ async def bar(session: Session, call: Run, total: int | None) -> AsyncIterator[N
             counted = -1
             while True:
                 took = 0.0
-                if session.settlements != counted:
-                    counted = session.settlements
+                if session.books.settlements != counted:
+                    counted = session.books.settlements
                     began = perf_counter()
                     await count()
                     took = perf_counter() - began

@@ -105,13 +105,13 @@ async def test_a_standstill_is_told_of_once_until_something_moves(inbox, tmp_pat
     for _ in range(2):
         path = tmp_path / "run.db"
         async with Runner(one_node(node), Desk().bridge(), path=path, progress=False, notify=inbox.url) as runner:
-            runner._open_session()._tell(stalled)
+            runner._calls.session._tell(stalled)
     assert inbox.titles == ["BatchBridge: 'bridge' has stood still for 3,600 seconds"]
     assert "refused" not in str(inbox.posts)
     async with Runner(one_node(node), Desk().bridge(), path=path, progress=False, notify=inbox.url) as runner:
         await within(runner.abatch(inputs(1)))
     async with Runner(one_node(node), Desk().bridge(), path=path, progress=False, notify=inbox.url) as runner:
-        runner._open_session()._tell(stalled)
+        runner._calls.session._tell(stalled)
     assert inbox.titles[2:] == inbox.titles[:1]
 
 
@@ -185,7 +185,7 @@ def test_a_missing_extra_a_wrong_url_and_no_url_are_told_at_once(monkeypatch):
     for wrong in (5, [], [5]):
         with pytest.raises(TypeError, match=r"Runner\(notify=…\)"):
             runner(wrong)
-    assert "s3cret" not in repr(runner("json://localhost/s3cret")._notifier)
+    assert "s3cret" not in repr(runner("json://localhost/s3cret")._opened._notifiers)
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(MissingPackageError, match=r"langgraph-batch-bridge\[notify\]"):
         runner("json://localhost")

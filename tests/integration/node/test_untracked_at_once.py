@@ -298,7 +298,7 @@ async def test_what_ended_threads_held_is_forgotten():
     desk = Desk()
     async with memory(holds(wait), desk.bridge()) as runner:
         await within(runner.abatch([{}] * 5))
-        assert len(runner._session.untracked) == 0
+        assert len(runner._opened.session.untracked) == 0
 
 
 async def test_nothing_of_a_value_is_written_down_but_counters(tmp_path):
@@ -363,7 +363,7 @@ async def test_limits_and_counters_hold_where_a_process_ends_in_the_middle_of_a_
     async with memory(interrupted_between(wait, passes), desk.bridge(), path=tmp_path / "run.db") as runner:
         with pytest.raises(GraphRecursionError):
             await within(runner.ainvoke({}, settings))
-        found = (await runner._session.graph.aget_state(settings)).values
+        found = (await runner._opened.session.graph.aget_state(settings)).values
     assert found == expected
     assert desk.requests == ask.requests
 

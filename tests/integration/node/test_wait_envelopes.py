@@ -212,7 +212,7 @@ async def test_pending_of_nodes_that_are_refused_do_not_leak():
 
     desk = Desk()
     async with memory(one_node(node), desk.bridge()) as runner:
-        runner._session.grace = 0.1
+        runner._opened.session.grace = 0.1
         [error] = await within(runner.abatch([{}], return_exceptions=True))
     assert isinstance(error, NondeterministicNodeError)
     del error

@@ -11,7 +11,7 @@ from helpers import Desk, ask, inputs_of, memory, one_node, says, within
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
-import batch_bridge.runner._runner
+import batch_bridge.runner._storage
 from batch_bridge import (
     BatchBridgeError,
     Bridge,
@@ -155,7 +155,7 @@ async def test_a_broken_file_is_left_as_it_is(tmp_path):
 
 async def test_a_locked_file_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        batch_bridge.runner._runner, "open_file", functools.partial(open_file, busy_timeout=timedelta(0))
+        batch_bridge.runner._storage, "open_file", functools.partial(open_file, busy_timeout=timedelta(0))
     )
     path = tmp_path / "run.db"
     connection = sqlite3.connect(path, isolation_level=None)

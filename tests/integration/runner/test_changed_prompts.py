@@ -33,7 +33,7 @@ class Job:
         self.desk.let_go()
         bridge = self.desk.bridge(flush=FlushPolicy(max_requests=threads))
         async with Runner(graph, bridge, path=self.path, progress=False) as runner:
-            runner._session.grace = 0.1
+            runner._opened.session.grace = 0.1
             call = asyncio.ensure_future(runner.abatch([{"x": i} for i in range(threads)], run_id="daily"))
             if until_sent is None:
                 result = await within(call)

@@ -15,7 +15,7 @@ def opened(path, desk):
 
 
 async def rows(runner):
-    submissions = runner._submissions
+    submissions = runner._opened.submissions
     (found,) = await submissions._rows.abatch([SearchOp(submissions._namespace)])
     return [row.key for row in found]
 
@@ -51,7 +51,7 @@ async def test_a_row_that_was_left_of_a_thread_that_has_moved_on_is_dropped(tmp_
 async def test_a_sweep_that_fails_is_made_again_and_does_not_break_the_end(tmp_path, monkeypatch):
     desk, path, failed = Desk(), tmp_path / "run.db", asyncio.Event()
     async with opened(path, desk) as runner:
-        submissions = runner._submissions
+        submissions = runner._opened.submissions
         write = submissions._rows.abatch
         works = False
 

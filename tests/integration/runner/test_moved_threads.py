@@ -32,7 +32,7 @@ async def test_an_update_while_a_leg_is_prepared_is_not_lost(tmp_path):
     async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
         graph = noted().compile(checkpointer=saver)
         async with Runner(graph, Desk().bridge(), path=tmp_path / "b.db", checkpointer=None, progress=False) as runner:
-            session, updated = runner._session, []
+            session, updated = runner._opened.session, []
             read = session.outcomes
 
             async def outcomes(asks):

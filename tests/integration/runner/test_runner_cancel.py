@@ -45,7 +45,7 @@ async def test_one_run_is_given_up_and_no_other(sent):
             await happens(lambda: len(desk.requests) == 15)
         else:
             busy = asyncio.create_task(runner.ainvoke({"x": "busy"}))
-            await happens(lambda: runner._session.queued == 15)
+            await happens(lambda: runner._opened.session.traffic.queued == 15)
         assert await runner.cancel(run_id="nobody's") == 0
         assert await runner.cancel(run_id="first") == 5
         assert await runner.cancel(run_id="first") == 0

@@ -278,11 +278,11 @@ async def test_what_a_cancelled_call_has_left_in_the_queue_is_not_sent_until_som
     async with memory(one_node(node), desk.bridge()) as runner:
         call = asyncio.create_task(runner.abatch(inputs_of("a", "runs"), run_id="r"))
         await within(running.wait())
-        while not runner._session.queued:
+        while not runner._opened.session.traffic.queued:
             await asyncio.sleep(0.01)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-        for engine_loop in runner._session._engine_loops.values():
+        for engine_loop in runner._opened.session._engine_loops.values():
             engine_loop.wake()
         for _ in range(20):
             await asyncio.sleep(0)

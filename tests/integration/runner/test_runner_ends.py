@@ -61,7 +61,7 @@ async def test_a_thread_answered_while_its_call_is_ended_is_left_to_the_call_tha
         leaving = asyncio.create_task(results.aclose())
         await within(tidier.stopping.wait())
         desk.let_go()
-        await until(lambda: not runner._session.in_flight)
+        await until(lambda: not runner._opened.session.traffic.in_flight)
         for _ in range(100):
             await asyncio.sleep(0)
         assert executions["asks"] == 1
@@ -85,8 +85,8 @@ async def test_a_runner_whose_closing_is_cancelled_leaves_no_bridge_running_and_
     await runner.__aenter__()
     call = asyncio.create_task(runner.abatch(inputs_of("slow", "a"), run_id="r"))
     await within(tidier.running.wait())
-    await until(lambda: runner._session.queued)
-    loops = list(runner._session._loops)
+    await until(lambda: runner._opened.session.traffic.queued)
+    loops = list(runner._opened.session._loops)
     closing = asyncio.create_task(runner.__aexit__(None, None, None))
     await within(tidier.stopping.wait())
     closing.cancel()

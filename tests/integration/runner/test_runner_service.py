@@ -22,23 +22,23 @@ async def again(state: State) -> State:
 async def parked(runner, thread_id):
     """Wait until a thread is parked."""
     async with asyncio.timeout(20):
-        while not (await runner._session.graph.aget_state(config_of(thread_id))).interrupts:
+        while not (await runner._opened.session.graph.aget_state(config_of(thread_id))).interrupts:
             await asyncio.sleep(0.005)
 
 
 async def test_single_calls_that_come_one_after_the_other_share_a_batch():
     desk = Desk()
     async with memory(one_node(ask), desk.bridge(flush=FlushPolicy())) as runner:
-        assert runner._session._activity._quiet == timedelta(seconds=1)
-        runner._session._activity._quiet = timedelta(hours=1)
+        assert runner._opened.session._activity._quiet == timedelta(seconds=1)
+        runner._opened.session._activity._quiet = timedelta(hours=1)
         calls = []
         for name in "abc":
             calls.append(asyncio.create_task(runner.ainvoke({"x": name}, config_of(name))))
             await parked(runner, name)
         await within(parked_of(runner, 3))
         assert desk.batches == []
-        runner._session._activity._quiet = timedelta(seconds=0.01)
-        runner._session._engine_loops["bridge"].wake()
+        runner._opened.session._activity._quiet = timedelta(seconds=0.01)
+        runner._opened.session._engine_loops["bridge"].wake()
         results = await within(asyncio.gather(*calls))
     assert [each["out"] for each in results] == [["a!"], ["b!"], ["c!"]]
     assert [sorted(batch) for batch in desk.batches] == [["a", "b", "c"]]
@@ -91,7 +91,7 @@ async def test_when_idle_false_leaves_it_to_size_and_age():
 
 
 async def parked_of(runner, count):
-    while runner._session.queued < count:
+    while runner._opened.session.traffic.queued < count:
         await asyncio.sleep(0.005)
 
 
@@ -241,6 +241,6 @@ async def test_a_deadline_that_would_pass_within_the_quiet_is_not_waited_through
         return {"out": [await wait(state["x"], deadline=600)]}
 
     async with memory(one_node(node), desk.bridge(flush=FlushPolicy())) as runner:
-        runner._session._activity._quiet = timedelta(hours=1)
+        runner._opened.session._activity._quiet = timedelta(hours=1)
         assert (await within(runner.ainvoke({"x": "a"})))["out"] == ["a!"]
     assert desk.batches == [["a"]]

@@ -37,7 +37,7 @@ def reads(monkeypatch) -> Counter[str]:
 
 
 async def rows(runner) -> list[str]:
-    (found,) = await runner._session.rows.abatch([SearchOp(("batch_bridge_submitted",), limit=100)])
+    (found,) = await runner._opened.session.rows.abatch([SearchOp(("batch_bridge_submitted",), limit=100)])
     return [row.key for row in found]
 
 
@@ -51,7 +51,7 @@ async def test_a_thread_is_read_once_before_each_leg(tmp_path, reads):
 async def test_a_thread_that_goes_on_after_its_end_begins_where_it_is(tmp_path):
     async with served(tmp_path, Desk()) as runner:
         results = [(await within(runner.ainvoke({"x": name}, config_of("t"))))["out"] for name in "ab"]
-        history = [each async for each in runner._session.graph.aget_state_history(config_of("t"))]
+        history = [each async for each in runner._opened.session.graph.aget_state_history(config_of("t"))]
     assert results == [["a!"], ["a!", "b!"]]
     assert [each.metadata["step"] for each in reversed(history)] == [-1, 0, 1, 2, 3, 4]
 
@@ -77,7 +77,7 @@ async def test_calls_of_one_thread_share_a_row_of_what_others_see(tmp_path):
     async with served(tmp_path, desk) as runner:
         handles = [await runner.submit({"x": each}, thread_id=each) for each in "abc"]
         await within(asyncio.gather(*map(runner.result, handles), runner.abatch([{"x": "d"}], run_id="named")))
-        shown = runner._session.look().runs
+        shown = runner._opened.session.look().runs
     assert {name: (run["done"], run["running"], run["parked"]) for name, run in shown.items()} == {
         "": (3, 0, 0),
         "named": (1, 0, 0),

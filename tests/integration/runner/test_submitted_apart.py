@@ -37,12 +37,12 @@ async def test_a_store_that_refuses_what_one_has_failed_of_stops_that_one_alone(
         for name in "ab":
             await runner.submit({"x": name}, thread_id=name)
         await within(desk.submitted.wait())
-        failures = runner._session.failures
+        failures = runner._opened.session.failures
         monkeypatch.setattr(failures, "note", once(failures.note, ValueError("the store refuses")))
         await runner.submit({"x": "bad"}, thread_id="bad")
         with pytest.raises(ValueError, match="the store refuses"):
             await within(runner.result("bad"))
-        assert set(runner._submissions._live) == {"a", "b"}
+        assert set(runner._opened.submissions._live) == {"a", "b"}
         desk.let_go()
         assert [each["out"] for each in await within(asyncio.gather(*map(runner.result, "ab")))] == [["a!"], ["b!"]]
         with pytest.raises(KeyError):
@@ -54,14 +54,14 @@ async def test_what_one_has_cost_is_no_reason_to_stop_any(tmp_path, monkeypatch,
     told = []
     desk = Desk().hold()
     async with served(tmp_path, desk, on_item=lambda place, result, cost=None: told.append((result, cost))) as runner:
-        session = runner._session
-        monkeypatch.setattr(session, "cost_of", once(session.cost_of, ValueError("no price")))
+        session = runner._opened.session
+        monkeypatch.setattr(session.books, "cost_of", once(session.books.cost_of, ValueError("no price")))
         await runner.submit({"x": "a"}, thread_id="a")
         await within(desk.submitted.wait())
         await runner.submit({"x": "bad"}, thread_id="bad")
         with pytest.raises(KeyError):
             await within(runner.result("bad"))
-        assert set(runner._submissions._live) == {"a"}
+        assert set(runner._opened.submissions._live) == {"a"}
         desk.let_go()
         assert (await within(runner.result("a")))["out"] == ["a!"]
     assert "what a thread has cost could not be added up: ValueError" in caplog.text
@@ -77,7 +77,7 @@ async def test_an_error_of_their_call_that_is_not_the_engines_goes_on_with_what_
         await within(desk.submitted.wait())
         waiting = asyncio.gather(*map(runner.result, "ab"))
         await asyncio.sleep(0)
-        runner._submissions._call._results.put_nowait(ValueError("a fault of ours"))
+        runner._opened.submissions._call._results.put_nowait(ValueError("a fault of ours"))
         await asyncio.sleep(0)
         desk.let_go()
         assert [each["out"] for each in await within(waiting)] == [["a!"], ["b!"]]
@@ -121,7 +121,7 @@ async def test_those_that_wait_for_others_in_their_nodes_leave_these_room_to_run
         results = await within(asyncio.gather(*map(runner.result, parents)))
         assert [each["out"] for each in results] == [[f"child of {each}!"] for each in parents]
         async with asyncio.timeout(10):
-            while runner._session.calls:
+            while runner._opened.session.roster.calls:
                 await asyncio.sleep(0.005)
 
 
@@ -143,7 +143,7 @@ async def test_a_wait_that_outlives_its_thread_lends_no_place(tmp_path):
         await within(desk.submitted.wait())
         await runner.submit({"x": "parent"}, thread_id="parent")
         assert (await within(runner.result("parent")))["out"] == ["left"]
-        call = runner._submissions._call
+        call = runner._opened.submissions._call
         assert call._lent == 0
         desk.let_go()
         assert (await within(left[0]))["out"] == ["child!"]

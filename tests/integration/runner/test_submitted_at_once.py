@@ -37,7 +37,7 @@ class HeldRows:
 
 
 async def on_disk(runner) -> list[str]:
-    (found,) = await runner._session.rows.abatch([SearchOp(("batch_bridge_submitted",))])
+    (found,) = await runner._opened.session.rows.abatch([SearchOp(("batch_bridge_submitted",))])
     return [each.key for each in found]
 
 
@@ -71,7 +71,7 @@ async def test_another_input_than_that_of_a_call_under_way_is_refused(tmp_path):
 
 async def test_a_call_with_another_input_that_is_quicker_is_what_the_thread_has_failed_of(tmp_path):
     async with served(tmp_path, Desk()) as runner:
-        rows = HeldRows(runner._submissions)
+        rows = HeldRows(runner._opened.submissions)
         submitting = asyncio.create_task(runner.submit({"x": "b"}, thread_id="T"))
         await within(rows.arrived.wait())
         await within(runner.ainvoke({"x": "a"}, config_of("T")))
@@ -87,7 +87,7 @@ async def test_a_call_with_another_input_that_is_quicker_is_what_the_thread_has_
 async def test_what_another_call_has_paid_while_the_row_was_written_is_not_paid_again(tmp_path, ends):
     desk = Desk() if ends else Desk().hold()
     async with served(tmp_path, desk) as runner:
-        rows = HeldRows(runner._submissions)
+        rows = HeldRows(runner._opened.submissions)
         submitting = asyncio.create_task(runner.submit({"x": "a"}, thread_id="T"))
         await within(rows.arrived.wait())
         call = asyncio.create_task(runner.ainvoke({"x": "a"}, config_of("T")))
@@ -105,7 +105,7 @@ async def test_what_another_call_has_paid_while_the_row_was_written_is_not_paid_
 async def test_a_sweep_that_is_tried_again_leaves_the_row_of_a_thread_that_was_submitted_meanwhile(tmp_path):
     desk = Desk()
     async with served(tmp_path, desk) as runner:
-        patient = runner._session.rows
+        patient = runner._opened.session.rows
         inner, failing = patient._rows, asyncio.Event()
 
         class Locked:
@@ -124,7 +124,7 @@ async def test_a_sweep_that_is_tried_again_leaves_the_row_of_a_thread_that_was_s
         await runner.restart("T")
         desk.hold()
         await within(runner.submit({"x": "b"}, thread_id="T"))
-        while runner._submissions._sweeping is not None:
+        while runner._opened.submissions._sweeping is not None:
             await asyncio.sleep(0.005)
         assert await on_disk(runner) == ["T"]
         desk.let_go()
@@ -133,7 +133,7 @@ async def test_a_sweep_that_is_tried_again_leaves_the_row_of_a_thread_that_was_s
 
 async def test_a_submit_that_is_cancelled_leaves_no_row_that_nothing_drives(tmp_path):
     async with served(tmp_path, Desk()) as runner:
-        rows = HeldRows(runner._submissions)
+        rows = HeldRows(runner._opened.submissions)
         submitting = asyncio.create_task(runner.submit({"x": "a"}, thread_id="T"))
         await within(rows.arrived.wait())
         submitting.cancel()
@@ -145,7 +145,7 @@ async def test_a_submit_that_is_cancelled_leaves_no_row_that_nothing_drives(tmp_
 
 async def test_a_submit_that_is_under_way_when_the_runner_closes_says_so(tmp_path):
     async with served(tmp_path, Desk()) as runner:
-        rows = HeldRows(runner._submissions)
+        rows = HeldRows(runner._opened.submissions)
         submitting = asyncio.create_task(runner.submit({"x": "a"}, thread_id="T"))
         await within(rows.arrived.wait())
     with pytest.raises(RunnerStateError, match="submit it again"):

@@ -37,7 +37,7 @@ async def test_no_more_of_them_run_at_once_than_the_runner_was_told(tmp_path):
     async with served(tmp_path, desk, node, limit=2) as runner:
         handles = [await runner.submit({"x": f"{i}"}, thread_id=f"t{i}") for i in range(7)]
         results = await within(asyncio.gather(*map(runner.result, handles)))
-        assert len(runner._session.calls) == 0
+        assert len(runner._opened.session.roster.calls) == 0
     assert [each["out"] for each in results] == [[f"{i}!"] for i in range(7)]
     assert most == 2
 
@@ -50,9 +50,9 @@ def test_a_runner_that_would_run_nothing_is_refused(tmp_path):
 async def test_what_waits_to_begin_is_in_the_file_and_not_in_memory(tmp_path):
     desk = Desk()
     async with served(tmp_path, desk, limit=1) as runner:
-        runner._submissions._at_hand = 2
+        runner._opened.submissions._at_hand = 2
         handles = await asyncio.gather(*(runner.submit({"x": f"{i}"}, thread_id=f"t{i}") for i in range(8)))
-        held = runner._submissions._live.values()
+        held = runner._opened.submissions._live.values()
         assert sum(each.row is not None for each in held) <= 3 < len(held)  # one of them begins
         results = await within(asyncio.gather(*map(runner.result, handles)))
     assert [each["out"] for each in results] == [[f"{i}!"] for i in range(8)]
@@ -82,7 +82,7 @@ async def test_one_that_cannot_begin_stops_no_other(tmp_path):
         await runner.submit({"x": "a"}, thread_id="a")
         other = asyncio.create_task(runner.ainvoke({"x": "b"}, config_of("b")))
         await within(desk.submitted.wait())
-        submissions = runner._submissions
+        submissions = runner._opened.submissions
         submissions._start("b", {"digest": "0" * 32, **_row(runner, {"x": "c"})}, is_left=False)
         with pytest.raises(RunMismatchError):
             await within(runner.result("b"))
@@ -92,7 +92,7 @@ async def test_one_that_cannot_begin_stops_no_other(tmp_path):
 
 
 def _row(runner, value):
-    kind, data = runner._submissions._saver.serde.dumps_typed({"input": value, "config": {}})
+    kind, data = runner._opened.submissions._saver.serde.dumps_typed({"input": value, "config": {}})
     return {"kind": kind, "data": base64.b64encode(data).decode()}
 
 
@@ -119,11 +119,11 @@ async def test_progress_counts_them_and_their_call_ends_with_the_last(tmp_path):
         await within(desk.submitted.wait())
         shown = runner._calls.look()
         assert (shown.done, shown.total) == (0, 3)
-        assert len(runner._session.calls) == 1
+        assert len(runner._opened.session.roster.calls) == 1
         desk.let_go()
         await within(asyncio.gather(*map(runner.result, "abc")))
         async with asyncio.timeout(10):
-            while runner._session.calls:
+            while runner._opened.session.roster.calls:
                 await asyncio.sleep(0.005)
         shown = runner._calls.look()
         assert (shown.done, shown.total) == (3, 3)

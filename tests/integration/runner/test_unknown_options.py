@@ -77,9 +77,9 @@ async def test_a_config_that_names_its_thread_at_the_top_names_it_as_in_langgrap
     desk = Desk()
     async with memory(one_node(node), desk.bridge()) as runner:
         await within(runner.ainvoke({}, {"thread_id": "t"}))
-        assert (await runner._session.graph.aget_state(config_of("t"))).values["out"] == ["q!"]
+        assert (await runner._opened.session.graph.aget_state(config_of("t"))).values["out"] == ["q!"]
         await within(runner.abatch([{}], [{"thread_id": "u"}], run_id="r"))
-        assert (await runner._session.graph.aget_state(config_of("u"))).values["out"] == ["q!"]
+        assert (await runner._opened.session.graph.aget_state(config_of("u"))).values["out"] == ["q!"]
     assert desk.requests == ["q", "q"]
 
 

@@ -1,4 +1,4 @@
-"""How an open Runner is, as rows for its journal: counts, and never what was asked or answered."""
+"""How far the runs of a Runner are, as rows for its journal: counts, and never what was asked or answered."""
 
 import math
 from collections import Counter
@@ -7,10 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._host.bridge_row import bridge_row
-from batch_bridge._host.engine_loop import EngineLoop
-from batch_bridge._status.journal import Look
-from batch_bridge.bridge import Bridge
 from batch_bridge.runner._run import Run
 
 UNNAMED: Final = ""
@@ -121,13 +117,6 @@ class EndedRuns:
 
 def _is_unnamed(call: Run) -> bool:
     return call.is_one or not call.is_named
-
-
-def look(ended: EndedRuns, calls: Iterable[Run], bridges: Iterable[tuple[Bridge, EngineLoop]]) -> Look:
-    """Return how a Runner is."""
-    return Look(
-        ended.take(calls), {bridge.name: bridge_row(bridge.kind, engine_loop) for bridge, engine_loop in bridges}
-    )
 
 
 def _run_row(call: Run, ended_at: float | None = None) -> Row:

@@ -1,8 +1,7 @@
 """What an open Runner holds: the compiled graph, an engine loop for each bridge, and the waiters of requests."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -12,37 +11,38 @@ from weakref import WeakSet
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from batch_bridge._core.closing import Closing, close_all
-from batch_bridge._core.models import JSON, Closed, Outcome, Succeeded
+from batch_bridge._core.models import JSON, Outcome
 from batch_bridge._core.payload.interrupt_payload import Asked
 from batch_bridge._core.pending import Pending
 from batch_bridge._engine.standstill import Standstill
+from batch_bridge._host.bridge_row import bridge_row
 from batch_bridge._host.callbacks import Listeners
 from batch_bridge._host.engine_loop import EngineLoop
-from batch_bridge._host.eta import EtaClock, Whereabouts
-from batch_bridge._host.report import Report, of_batches, of_run
 from batch_bridge._host.uncollected import warn_of_uncollected
 from batch_bridge._ledger.claims import Claims, check_no_deployment, name_of, names_of
 from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.make import ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows, patient_saver
 from batch_bridge._ledger.rows import Rows
-from batch_bridge._money import AccountLine, Cost, Prices, Purse, Quote, of_sample, receipt, rows
+from batch_bridge._money import Purse
 from batch_bridge._node.pending_waits import LONG_GRACE
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
-from batch_bridge._status.models import Threads, Wave
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
-from batch_bridge.events import BatchProgress, Delivered, Eta, Event
-from batch_bridge.runner._look import EndedRuns, look
-from batch_bridge.runner._pooling import Activity
+from batch_bridge.events import Delivered, Event
 from batch_bridge.runner._run import Run
+from batch_bridge.runner._session.activity import Activity
+from batch_bridge.runner._session.books import Books
+from batch_bridge.runner._session.hands import RunnerHands
+from batch_bridge.runner._session.roster import Roster
+from batch_bridge.runner._session.stopwatch import Stopwatch
+from batch_bridge.runner._session.traffic import Traffic
 from batch_bridge.runner._settings import SessionSettings
-from batch_bridge.runner._stopwatch import Stopwatch
-from batch_bridge.runner._tally import Tally
 from batch_bridge.runner._threads.handover import handing_over
 from batch_bridge.runner._threads.recovery import Failures
-from batch_bridge.runner._threads.thread import Thread, sort_interrupts
+from batch_bridge.runner._threads.restart import restart
+from batch_bridge.runner._threads.thread import Thread
 from batch_bridge.runner._threads.unclaimed import Unclaimed
 
 _open_sessions: WeakSet["Session"] = WeakSet()
@@ -68,6 +68,10 @@ class Session:
         is_heard: Whether `on_events` is set.
 
     Attributes:
+        roster: Its calls.
+        traffic: What is queued and on its way.
+        hands: Carries out commands.
+        books: What was done and paid.
         on_events: Called with each event of all bridges, besides the listeners.
     """
 
@@ -104,19 +108,16 @@ class Session:
         self.by = uuid4().hex[:16]
         self.under_way: dict[str, Run | None] = {}
         self.newcomers: set[str] = set()
-        self.calls: set[Run] = set()
-        self._ended = EndedRuns()
-        self._tally = Tally()
+        self.roster = Roster()
         self._bridges = {bridge.name: bridge for bridge in bridges}
         self._activity = Activity()
         self._policies = {bridge.name: bridge.flush for bridge in bridges}
-        self.stopwatch = Stopwatch()
-        self.threads, self._ended_before = 0, 0
-        self._ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
+        self._stopwatch = Stopwatch()
+        ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
         self._providers = [provider for bridge in bridges for provider in bridge.providers]
         self._engine_loops = {
             bridge.name: EngineLoop(
-                bridge.engine(self._ledgers[bridge.name]),
+                bridge.engine(ledgers[bridge.name]),
                 self._settled,
                 partial(self._pause, bridge.name),
                 self._at_work,
@@ -124,9 +125,6 @@ class Session:
             )
             for bridge in bridges
         }
-        engines = [engine_loop.engine for engine_loop in self._engine_loops.values()]
-        self._eta = EtaClock("runner", engines, self._whereabouts)
-        self._rounds = 0
         purse = Purse(settings.budget)
         for bridge in bridges:
             if settings.budget is not None or bridge.budget is None:
@@ -143,6 +141,17 @@ class Session:
             if self._claims is not None:
                 engine_loop.engine.before_submit = self._claims.check
         self._waiters: dict[str, tuple[Run, Thread]] = {}
+        self.traffic = Traffic(self._engine_loops.values(), self.roster.whereabouts)
+        self.hands = RunnerHands(self._engine_loops.values(), self._waiters, self.roster)
+        self.books = Books(
+            self._engine_loops,
+            ledgers,
+            self.roster,
+            self._stopwatch,
+            self.unclaimed,
+            stores=(self._ledger_patience, self._saver_patience),
+            listeners=listeners,
+        )
         self._volatile = volatile
         self._uncollected: dict[str, JSON] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -184,15 +193,13 @@ class Session:
 
     async def _stop(self) -> None:
         """Fail the calls, end the drivers' turns, and write down what is still to be forgotten."""
-        calls, self.calls = self.calls, set()
+        calls = list(self.roster.calls)
         try:
             for call in calls:
-                self._ended.add(call)
-                self._tally.add(call)
+                self.roster.end(call)
                 self._activity.end(call)
-                self.threads += call.done
-                self._ended_before += call.ended_before
-                self._let_go(call)
+                if call.live:
+                    self._let_go(call)
                 call.fail(
                     RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
                 )
@@ -219,91 +226,6 @@ class Session:
         cure = 'Pass Runner(…, path="run.db") and abatch(…, run_id="…"), and the same command continues'
         warn_of_uncollected(left, cure)
 
-    async def cancel(
-        self,
-        *,
-        request_id: str | None = None,
-        thread_id: str | None = None,
-        run_id: str | None = None,
-        batch: str | None = None,
-    ) -> int:
-        """End requests as cancelled: one, those of a thread, of a run, of a batch, or all. Returns how many."""
-        if batch is not None:
-            ids = {each for engine_loop in self._engine_loops.values() for each in engine_loop.engine.in_batch(batch)}
-        else:
-            ids = {
-                each
-                for each, (call, thread) in self._waiters.items()
-                if request_id in (None, each) and thread_id in (None, thread.id) and run_id in (None, call.run_id)
-            }
-        ended = await asyncio.gather(*(engine_loop.cancel(ids) for engine_loop in self._engine_loops.values()))
-        return len(set().union(*ended))
-
-    async def flush(self) -> int:
-        """Send what waits, now. Returns how many requests that is."""
-        queued = self.queued
-        for engine_loop in self._engine_loops.values():
-            engine_loop.flush()
-        return queued
-
-    def hear(self, names: Collection[str] | None) -> None:
-        """Look at batches at once that have news. From any thread."""
-        for engine_loop in self._engine_loops.values():
-            engine_loop.hear(names)
-
-    async def retry(self, *, thread_id: str | None = None, run_id: str | None = None) -> int:
-        """Run threads again that have failed in a run under way. Return how many."""
-        return sum(call.retry(thread_id) for call in list(self.calls) if run_id in (None, call.run_id))
-
-    def pause(self, *, paused: bool) -> None:
-        """Pause sending, or resume it; what is on its way is collected."""
-        for engine_loop in self._engine_loops.values():
-            engine_loop.engine.paused = paused
-            engine_loop.wake()
-
-    async def restart(self, thread_id: str) -> bool:
-        """Forget a thread; see `Runner.restart`. What it has asked for and been sent is counted as unclaimed."""
-        if thread_id in self.under_way:
-            raise RunnerStateError(
-                f"thread {thread_id!r} is under way in this Runner; await what drives it, or cancel that, and then "
-                "start the thread again"
-            )
-        self.under_way[thread_id] = None
-        self.newcomers.discard(thread_id)
-        try:
-            return await self._restart(thread_id)
-        finally:
-            self.under_way.pop(thread_id, None)
-
-    async def _restart(self, thread_id: str) -> bool:
-        saver: BaseCheckpointSaver[Any] = self.graph.checkpointer
-        saved = await saver.aget_tuple({"configurable": {"thread_id": thread_id}})
-        pending = [
-            each
-            for _, channel, value in (saved and saved.pending_writes) or ()
-            if channel == "__interrupt__"
-            for each in value
-        ]
-        ours, _ = sort_interrupts(pending)
-        asks = {
-            (each.id, each.batcher) for asked in ours.values() for each in asked if each.batcher in self._engine_loops
-        }
-        outcomes = await self.outcomes(asks)
-        sent = {each for each, bridge in asks if self._engine_loops[bridge].engine.is_sent(each)}
-        paid = sent | {each for each, outcome in outcomes.items() if isinstance(outcome, Succeeded)}
-        await self.unclaimed.note(thread_id, sorted(paid))
-        try:
-            await saver.adelete_thread(thread_id)
-        except NotImplementedError:
-            raise RunnerStateError(
-                f"thread {thread_id!r} cannot be started again: {type(saver).__name__} cannot delete a thread; run its "
-                "input under another run_id or thread_id"
-            ) from None
-        await self.failures.forget(thread_id)
-        for bridge, engine_loop in self._engine_loops.items():
-            engine_loop.forget(each for each, of in asks if of == bridge and each in outcomes)
-        return saved is not None
-
     async def own(self, run_id: str) -> None:
         """Own a run, until it is given up.
 
@@ -322,9 +244,9 @@ class Session:
         """Take a call in. A bridge that an error has stopped starts again, and reads its ledger again."""
         self._ledger_patience.relax()
         self._saver_patience.relax()
-        if not self.calls or any(engine_loop.has_failed for engine_loop in self._engine_loops.values()):
+        if not self.roster.calls or any(engine_loop.has_failed for engine_loop in self._engine_loops.values()):
             self._standstill.moved()
-        self.calls.add(call)
+        self.roster.calls.add(call)
         self._activity.begin(call)
         for name, engine_loop in self._engine_loops.items():
             if engine_loop.has_failed:
@@ -332,27 +254,23 @@ class Session:
 
     async def end(self, call: Run) -> None:
         """Let a call go, finished or not."""
-        if call in self.calls:
+        if call in self.roster.calls:  # first: what it leaves queued is not to be sent because all is idle now
             self._activity.end(call)
-            self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
-            self._ended.add(call)
-            self._tally.add(call)
-            self.threads += call.done
-            self._ended_before += call.ended_before
-        if call.live and not self.calls:
+            self.roster.end(call)
+        if call.live and not self.roster.calls:
             self._hurry()
-        self._let_go(call)
+        if call.live:
+            self._let_go(call)
         try:
             await call.cancel()
         finally:
-            self._let_go(call)  # a thread may have parked while it was stopped
+            if call.live:
+                self._let_go(call)  # a thread may have parked while it was stopped
             for engine_loop in self._engine_loops.values():
                 engine_loop.wake()
 
     def _let_go(self, call: Run) -> None:
-        """Forget the waiters of a call, and do not send what only they waited for."""
-        if not call.live:
-            return
+        """Forget the waiters of a call with live threads, and do not send what only they waited for."""
         left = [each for each, (waiting, _) in self._waiters.items() if waiting is call]
         lost = [each for each in left if self._volatile or not self._waiters[each][1].named]
         for request_id in left:
@@ -370,89 +288,23 @@ class Session:
 
     def _leave(self) -> None:
         """End the calls that do not wait for providers, if nothing else can be done."""
-        leaving = [call for call in self.calls if call.leaves and call.live and not call.busy and not call.is_open]
+        leaving = [
+            call for call in self.roster.calls if call.leaves and call.live and not call.busy and not call.is_open
+        ]
         if leaving and all(engine_loop.rests for engine_loop in self._engine_loops.values()):
             for call in leaving:
                 call.leave(self.pending)
 
-    async def report(self, run_id: str | None = None) -> Report:
-        """Add up the report of all runs, or of one."""
-        if run_id is not None:
-            return await self._report_of(run_id)
-        closed: list[Closed] = []
-        for ledger in self._ledgers.values():
-            closed += await ledger.closed_batches()
-        return of_batches(
-            closed,
-            await self.cost(),
-            threads=self._tally.threads(self.calls),
-            seconds=dict[str, float](self.stopwatch.seconds().items()),
-            unclaimed=await self.unclaimed.count(),
-            problems=self._problems,
-        )
-
-    async def _report_of(self, run_id: str) -> Report:
-        accounts = [each for engine_loop in self._engine_loops.values() for each in await engine_loop.engine.accounts()]
-        lines = [
-            (prices, [line for line in of_bridge if line.who.run == run_id])
-            for _, prices, of_bridge in await self.lines()
-        ]
-        cost = await asyncio.to_thread(receipt, lines)
-        threads = self._tally.of_run(run_id, self.calls)
-        return of_run(run_id, accounts, cost, threads=threads, problems=self._problems)
-
-    async def cost(self) -> Cost:
-        """Return what was paid, of all sessions on this ledger."""
-        lines = [(prices, lines) for _, prices, lines in await self.lines()]
-        return await asyncio.to_thread(receipt, lines)  # the first price imports a list of prices
-
-    async def cost_of(self, thread_id: str) -> Cost | None:
-        """Return what a thread has cost, of all sessions on this ledger; `None` if no callback wants it."""
-        if self.listeners is None or not self.listeners.wants_item_cost:
-            return None
-        engines = [engine_loop.engine for engine_loop in self._engine_loops.values()]
-        lines = [(engine.prices, engine.lines_of(thread_id)) for engine in engines]
-        return await asyncio.to_thread(receipt, lines)
-
-    @property
-    def settlements(self) -> int:
-        """Changes whenever something was paid."""
-        return sum(engine_loop.engine.purse.version for engine_loop in self._engine_loops.values())
-
-    async def costs(self) -> list[dict[str, Any]]:
-        """Return what each thread has cost; see `Runner.costs`."""
-        return await asyncio.to_thread(rows, await self.lines())
-
-    async def quote(self, threads: Sequence[str], total: int) -> Quote:
-        """Return what all threads will come to, by some that have ended; see `Runner.quote`."""
-        bridges, latencies = [], list[float]()
-        for engine_loop in self._engine_loops.values():
-            bridges.append((engine_loop.engine.prices, await engine_loop.engine.accounts()))
-            closed = await engine_loop.engine.closed_batches()
-            latencies += [(each.ended_at - each.submitted_at).total_seconds() for each in closed]
-        return await asyncio.to_thread(of_sample, threads, total, bridges, latencies)
-
-    async def lines(self) -> list[tuple[str, Prices, list[AccountLine]]]:
-        """Read what each bridge's requests have used, and the prices of it."""
-        found = []
-        for name, engine_loop in self._engine_loops.items():
-            lines = [line for account in await engine_loop.engine.accounts() for line in account.each()]
-            found.append((name, engine_loop.engine.prices, lines))
-        return found
-
-    @property
-    def _problems(self) -> tuple[str, ...]:
-        stores = (each.problem for each in (self._ledger_patience, self._saver_patience))
-        batches = (problem for engine_loop in self._engine_loops.values() for problem in engine_loop.engine.problems)
-        return tuple(problem for problem in (*stores, *batches) if problem)
-
     def look(self) -> Look:
         """Return its state, for its journal; ended runs are reported once."""
-        return look(
-            self._ended,
-            self.calls,
-            [(self._bridges[name], engine_loop) for name, engine_loop in self._engine_loops.items()],
+        return Look(
+            self.roster.take_rows(),
+            {name: bridge_row(self._bridges[name].kind, each) for name, each in self._engine_loops.items()},
         )
+
+    async def restart(self, thread_id: str) -> bool:
+        """Forget a thread; see `Runner.restart`."""
+        return await restart(self, self._engine_loops, thread_id)
 
     def _hurry(self) -> None:
         """Shorten the wait for a store that cannot be reached: a caller waits for the end."""
@@ -462,55 +314,6 @@ class Session:
     def has_given_up(self, error: BaseException) -> bool:
         """Return whether an error is what a call of the ledger or the checkpointer was tried with for too long."""
         return any(each.has_given_up(error) for each in (self._ledger_patience, self._saver_patience))
-
-    @property
-    def done(self) -> int:
-        """Threads that have ended, failed ones too."""
-        return self.threads + sum(call.done for call in self.calls)
-
-    @property
-    def ended_before(self) -> int:
-        """Threads that had ended before, and whose results were read again."""
-        return self._ended_before + sum(call.ended_before for call in self.calls)
-
-    @property
-    def in_batches(self) -> tuple[BatchProgress, ...]:
-        """How far the batches at the providers are."""
-        return tuple(each for engine_loop in self._engine_loops.values() for each in engine_loop.engine.progress)
-
-    @property
-    def eta(self) -> Eta | None:
-        """When the calls that are under way will be done; `None` while there is no history of ended batches."""
-        return self._eta.eta
-
-    def _whereabouts(self) -> Whereabouts:
-        totals = [call.total for call in self.calls]
-        total = None if None in totals else sum(each or 0 for each in totals)
-        waves: Counter[int] = Counter()
-        asks: Counter[int] = Counter()
-        for call in self.calls:
-            waves.update(call.waves)
-            asks.update(call.asks)
-        self._rounds = max([self._rounds, *(each for call in self.calls for each in call.rounds)])
-        parked = tuple(Wave(step, count, asks[step]) for step, count in sorted(waves.items()) if count > 0)
-        live = sum(call.live for call in self.calls) - waves.total()
-        threads = Threads(total, sum(call.done for call in self.calls), live, waves.total(), 0)
-        return threads, parked, self._rounds or None
-
-    @property
-    def queued(self) -> int:
-        """Requests that wait to be sent."""
-        return sum(engine_loop.engine.queued for engine_loop in self._engine_loops.values())
-
-    @property
-    def in_flight(self) -> int:
-        """Requests at the providers."""
-        return sum(engine_loop.engine.in_flight for engine_loop in self._engine_loops.values())
-
-    @property
-    def batches(self) -> int:
-        """Batches at the providers."""
-        return sum(engine_loop.engine.batches_in_flight for engine_loop in self._engine_loops.values())
 
     # -- what its calls ask of it ------------------------------------------------------------------------------
 
@@ -599,11 +402,11 @@ class Session:
         self._tell_time()
 
     def _tell_time(self) -> None:
-        self.stopwatch.switch("langgraph" if self._activity.running else "bridge" if self._working else "waiting")
+        self._stopwatch.switch("langgraph" if self._activity.running else "bridge" if self._working else "waiting")
 
     def _loop_ended(self, loop: asyncio.Task[None]) -> None:
         if not loop.cancelled() and (error := loop.exception()) is not None:
-            for call in self.calls:
+            for call in self.roster.calls:
                 call.fail(error)
 
 

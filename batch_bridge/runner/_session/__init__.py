@@ -1,0 +1,1 @@
+"""The open half of a Runner, bound to one event loop."""
