@@ -47,7 +47,8 @@ async def test_all_run_side_by_side_where_turns_are_short(tmp_path, monkeypatch)
     bridge = Desk().bridge(flush=FlushPolicy(max_idle=0.05))
     async with Runner(one_node(ask), bridge, path=tmp_path / "run.db") as runner:
         await asyncio.gather(*(runner.submit({"x": str(i)}, thread_id=f"T{i}") for i in range(THREADS)))
-        await within(asyncio.gather(*(runner.result(f"T{i}") for i in range(THREADS))))
+        results = await within(asyncio.gather(*(runner.result(f"T{i}") for i in range(THREADS))))
+    assert len(results) == THREADS
 
 
 async def test_no_more_run_than_the_limit_that_was_given(tmp_path, monkeypatch):
