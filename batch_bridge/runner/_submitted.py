@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from batch_bridge.runner._run import Run, RunHost
 from batch_bridge.runner._settings import RunTraits
+from batch_bridge.runner._threads.pace import Pace
 from batch_bridge.runner._threads.source import Feed
 from batch_bridge.runner._threads.thread import Thread
 
@@ -54,7 +55,8 @@ Load = Callable[[SubmittedThread], Awaitable[tuple[Any, RunnableConfig]]]
 class SubmittedRun(Run):
     """A call whose threads have nothing to do with each other, and are added while it runs.
 
-    No more of them run at the same time than the call's limit: what is answered goes on before others begin. An error
+    No more of them run at the same time than the call's limit, and few while the event loop is busy (`Pace`): what is
+    answered goes on before others begin. An error
     that would end another call stops the thread that it has come from, and no other.
 
     Args:
@@ -70,6 +72,7 @@ class SubmittedRun(Run):
         super().__init__(host, self._feed, None, uuid.uuid4().hex, traits, limit=limit, options={})
         self._load = load
         self._count = count
+        self._pace = Pace(limit, self.pump)
         self._added = 0
         self._given: dict[int, SubmittedThread] = {}
         self.is_failed = False
@@ -117,6 +120,18 @@ class SubmittedRun(Run):
 
     def _config_of(self, index: int) -> RunnableConfig:
         return self._given[index].config or {}
+
+    async def cancel(self) -> None:
+        """Stop what runs, and start nothing more."""
+        self._pace.stop()
+        await super().cancel()
+
+    def pump(self) -> None:
+        """Start as many threads as there is room for, and as the event loop bears."""
+        self._limit = self._pace.limit
+        super().pump()
+        if not self._cancelled and (self._ready or len(self._feed)):
+            self._pace.look(len(self._running) - self._lent)
 
     def _begin_next(self) -> bool:
         if self._inputs is None:
