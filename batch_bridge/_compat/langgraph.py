@@ -96,6 +96,11 @@ def is_new_answer(value: object) -> bool:
     return any(each is value for each in given.values())
 
 
+def has_answer() -> bool:
+    """Return whether this run may have been given a plain answer, or have found one."""
+    return _answered() is not None
+
+
 async def forget_answer() -> None:
     """Have no later run find the plain answer that this one was given, or has found. To be called when a task parks.
 

@@ -65,6 +65,7 @@ class Claims:
         self._term = term.total_seconds()
         self._holder = uuid4().hex
         self._held: dict[str, dict[str, Any]] = {}
+        self._renewing = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
         self._unrenewed = 0
         self._here = {"host": socket.gethostname(), "pid": os.getpid(), "machine": machine(), "started": started()}
@@ -147,16 +148,18 @@ class Claims:
         Raises:
             StoreInUseError: Another Runner has taken over.
         """
-        names = list(self._held)
-        found = await self._store.abatch([GetOp(_namespace(name), _OWNER) for name in names])
-        for name, item in zip(names, found, strict=True):
-            if item is None or item.value["holder"] != self._holder:
-                raise _lost(name, None if item is None else item.value)
+        held = list(self._held.items())
+        found = await self._store.abatch([GetOp(_namespace(what), _OWNER) for what, _ in held])
+        for (what, row), item in zip(held, found, strict=True):
+            is_lost = item is None or item.value["holder"] != self._holder
+            if is_lost and self._held.get(what) is row:  # else it was released while it was looked up
+                raise _lost(what, None if item is None else item.value)
 
     async def release(self, what: str) -> None:
         """Release something that is owned. Idempotent."""
-        if self._held.pop(what, None) is None:
-            return
+        async with self._renewing:  # a row that is renewed once it is deleted would stay
+            if self._held.pop(what, None) is None:
+                return
         (item,) = await self._store.abatch([GetOp(_namespace(what), _OWNER)])
         if item is not None and item.value["holder"] == self._holder:
             await self._put(what, _OWNER, None)  # first: the next owner writes it again
@@ -183,14 +186,19 @@ class Claims:
             await asyncio.sleep(self._term / _LOOKS)
             for what, row in list(self._held.items()):
                 try:
-                    (item,) = await self._store.abatch([GetOp(_namespace(what), _OWNER)])
-                    if item is not None and item.value["holder"] == self._holder and what in self._held:
-                        row["beat"] += 1
-                        await self._put(what, self._holder, row)
-                        if what not in self._held:  # released meanwhile
-                            await self._put(what, self._holder, None)
+                    await self._renew(what, row)
                 except Exception as error:  # noqa: BLE001  # the next beat, or the next check, finds out
                     self._tell_unrenewed(what, error)
+
+    async def _renew(self, what: str, row: dict[str, Any]) -> None:
+        """Say that the holder lives, unless another one is the owner by now."""
+        async with self._renewing:
+            if self._held.get(what) is not row:
+                return
+            (item,) = await self._store.abatch([GetOp(_namespace(what), _OWNER)])
+            if item is not None and item.value["holder"] == self._holder:
+                row["beat"] += 1
+                await self._put(what, self._holder, row)
 
     def _tell_unrenewed(self, what: str, error: Exception) -> None:
         self._unrenewed += 1

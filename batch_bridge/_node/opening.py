@@ -66,12 +66,11 @@ def open_waits(
             f"wait(…, batcher={name!r}): this Runner has no bridge of that name, only {known}; "
             "pass the Runner a Bridge(…, name=…) with it, or name one of these"
         )
-    execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
     is_on_server = link is None and is_deployed(get_runtime())
     pending = pending_waits_of(
         run,
-        execution,
+        _key_of(info),
         retries,
         origin_of(get_runtime()),
         attempt=info.node_attempt,
@@ -106,6 +105,17 @@ def open_waits(
             raise
         asked.append((identity, encoded))
     return pending, asked
+
+
+def waits_here() -> PendingWaits:
+    """Return the pending waits of the execution that runs here, which has some."""
+    info, run, _ = _execution()
+    return pending_waits_of(run, _key_of(info), 0)
+
+
+def _key_of(info: ExecutionInfo) -> tuple[object, ...]:
+    """Return what tells an execution from every other of its run."""
+    return info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time
 
 
 def _name_of(batcher: str | Named | None, link: Link | None) -> str:

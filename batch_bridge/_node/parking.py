@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -10,12 +11,13 @@ from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime, get_runtime
 
-from batch_bridge._compat.langgraph import forget_answer, forget_answer_sync
+from batch_bridge._compat.langgraph import forget_answer, forget_answer_sync, has_answer
+from batch_bridge._core.durations import Within
 from batch_bridge._core.models import Outcome
 from batch_bridge._node.execution import note_parked
-from batch_bridge._node.link import Link
-from batch_bridge._node.opening import Asked
-from batch_bridge._node.pending_waits import PendingWaits, taken_in
+from batch_bridge._node.link import Link, Named
+from batch_bridge._node.opening import Asked, open_waits, waits_here
+from batch_bridge._node.pending_waits import ParkedInterrupt, PendingWaits, taken_in
 from batch_bridge._node.platform.announce import (
     announce,
     announce_sync,
@@ -44,6 +46,40 @@ def consumed_here() -> set[str] | None:
         return link.consumed
     runtime = get_runtime()
     return taken_in(_run_id(runtime)) if is_deployed(runtime) else None
+
+
+async def open_or_park(
+    items: Iterable[Any],
+    batcher: str | Named | None,
+    key: str | None,
+    deadline: Within,
+    label: str | None = None,
+    *,
+    is_priced: bool = False,
+) -> tuple[PendingWaits, list[Asked]]:
+    """Do what `open_waits` does; a task that has parked without these items ends when its other waits end."""
+    try:
+        return open_waits(items, batcher, key, deadline, label, is_priced=is_priced)
+    except ParkedInterrupt:
+        await _tell(waits_here())
+        raise
+
+
+def open_or_park_sync(
+    items: Iterable[Any],
+    batcher: str | Named | None,
+    key: str | None,
+    deadline: Within,
+    label: str | None = None,
+    *,
+    is_priced: bool = False,
+) -> tuple[PendingWaits, list[Asked]]:
+    """Do what `open_or_park` does, in a node that is not async."""
+    try:
+        return open_waits(items, batcher, key, deadline, label, is_priced=is_priced)
+    except ParkedInterrupt:
+        _tell_sync(waits_here())
+        raise
 
 
 async def resolve(pending: PendingWaits, asked: Asked) -> tuple[str, Outcome]:
@@ -96,8 +132,15 @@ def resolve_sync(pending: PendingWaits, asked: Asked) -> tuple[str, Outcome]:
 
 
 async def _tell(pending: PendingWaits) -> None:
-    """Announce to the bridges of a LangGraph server that this task is about to park, once for all its waits."""
-    await forget_answer()
+    """Do what must be done before this task parks, once for all its waits: the first that raises ends the node.
+
+    No later run may find the answer that this one was given, and the bridges of a LangGraph server are told.
+    """
+    if has_answer():
+        async with pending.forgetting():
+            if not pending.has_forgotten:
+                await forget_answer()
+                pending.has_forgotten = True
     if (telling := _to_tell(pending)) is not None:
         runtime, idle, told, mine = telling
         if mine:

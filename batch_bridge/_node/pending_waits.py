@@ -5,6 +5,7 @@ execution do not call `interrupt()` themselves: they share one `PendingWaits`. I
 and its answers find their waits by name.
 """
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
@@ -95,6 +96,9 @@ class PendingWaits:
     On a server, where others can write to a thread, what it asks is signed and an envelope that is not signed brings
     nothing. `signs_for` is the thread then, and it gets the keys before it continues. With `asks_refused` what a
     budget has refused in an earlier run, which has failed with that, is asked again: there may be more to spend by now.
+
+    Attributes:
+        has_forgotten: No later run finds the plain answer that this one was given.
     """
 
     def __init__(
@@ -128,6 +132,8 @@ class PendingWaits:
         self._parked: _Parked | None = None
         self._closed = False
         self._told: Future[None] | None = None
+        self.has_forgotten = False
+        self._forgetting: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self._lock = threading.RLock()
 
     @property
@@ -146,6 +152,11 @@ class PendingWaits:
             if self._told is None:
                 self._told = Future()
             return self._told, mine
+
+    def forgetting(self) -> asyncio.Lock:
+        """Return what the waits of this loop hold, one at a time, to have the run's plain answer forgotten."""
+        with self._lock:
+            return self._forgetting.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     @property
     def version(self) -> int:

@@ -11,8 +11,7 @@ from batch_bridge._core.json.messages import decode, with_cost
 from batch_bridge._core.models import Outcome, Succeeded
 from batch_bridge._node.given_items import check_item, check_items
 from batch_bridge._node.link import Named
-from batch_bridge._node.opening import open_waits
-from batch_bridge._node.parking import consumed_here, resolve, resolve_sync
+from batch_bridge._node.parking import consumed_here, open_or_park, open_or_park_sync, resolve, resolve_sync
 from batch_bridge._node.pending_waits import PendingWaits
 from batch_bridge._node.replayed import replayed
 from batch_bridge._node.step_limits import install
@@ -80,7 +79,7 @@ async def wait(
         NoStoreError, BridgeUnreachableError: The same, on a LangGraph server.
         GraphInterrupt: LangGraph's way to park. Do not catch it: no `except Exception` around a wait.
     """
-    pending, (asked,) = open_waits([check_item(item, "wait()")], batcher, key, deadline, label)
+    pending, (asked,) = await open_or_park([check_item(item, "wait()")], batcher, key, deadline, label)
     return _unwrap(*await resolve(pending, asked), consumed_here())
 
 
@@ -135,7 +134,7 @@ async def wait_many(
     Raises:
         As `wait`.
     """
-    pending, asked = open_waits(check_items(items, "wait_many()"), batcher, None, deadline, label)
+    pending, asked = await open_or_park(check_items(items, "wait_many()"), batcher, None, deadline, label)
     for each in asked:
         pending.look_up(*each)
     ended = [await resolve(pending, each) for each in asked]
@@ -169,7 +168,7 @@ def wait_sync(
     label: str | None = None,
 ) -> Any:
     """Do what `wait` does, in a node that is not async. For several items use `wait_many_sync`."""
-    pending, (asked,) = open_waits([check_item(item, "wait()")], batcher, key, deadline, label)
+    pending, (asked,) = open_or_park_sync([check_item(item, "wait()")], batcher, key, deadline, label)
     return _unwrap(*resolve_sync(pending, asked), consumed_here())
 
 
@@ -200,7 +199,7 @@ def wait_many_sync(
     label: str | None = None,
 ) -> list[Any]:
     """Do what `wait_many` does, in a node that is not async."""
-    pending, asked = open_waits(check_items(items, "wait_many()"), batcher, None, deadline, label)
+    pending, asked = open_or_park_sync(check_items(items, "wait_many()"), batcher, None, deadline, label)
     for each in asked:
         pending.look_up(*each)
     return _unwrap_all([resolve_sync(pending, each) for each in asked], return_exceptions=return_exceptions)
@@ -219,7 +218,7 @@ async def wait_outcome(
     With `is_priced` the outcome tells what was paid, where that is known. An answer that the node was given before is
     `Replayed`.
     """
-    pending, (asked,) = open_waits([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
+    pending, (asked,) = await open_or_park([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
     return _note(pending, *await resolve(pending, asked))
 
 
@@ -232,7 +231,7 @@ def wait_outcome_sync(
     is_priced: bool = False,
 ) -> tuple[str, Outcome]:
     """Park this thread like `wait_outcome`, in a synchronous node."""
-    pending, (asked,) = open_waits([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
+    pending, (asked,) = open_or_park_sync([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
     return _note(pending, *resolve_sync(pending, asked))
 
 

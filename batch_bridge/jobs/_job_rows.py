@@ -3,11 +3,12 @@
 ::
 
     parts   <handle>.<number>  -> ids, names?, counts?    a thousand requests of a job, in order; before the job's row
-    jobs    <handle>           -> stage, times, batches   begun -> written; gone again, if its submission broke off
+    jobs    <handle>           -> stage, times, batches   begun -> written -> begun again, to be removed
     young   batch key          -> time                    of forgotten jobs, whose creations still count: for an hour
 
-A job that is begun has sent nothing. The next session on the file releases it: its caller has no handle, and where it
-has a key, creates it again.
+A job that is begun is removed by the next session on the file. Its submission broke off, and it has sent nothing: its
+caller has no handle, and where it has a key, creates it again. Or its removal broke off: a job that lacks some of its
+parts could never end, nor be forgotten.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +32,7 @@ class Job:
         handle: What it is known by.
         requests: How many it holds.
         submitted_at: Aware UTC.
-        written: All its requests are in the ledger.
+        written: All its requests are in the ledger, and it is not being removed.
         cancelled: Its cancel was asked for.
         batches: Keys of its batches, oldest first, including failed ones.
         stopped: Keys of those whose cancellation the provider was asked for.
@@ -135,6 +136,11 @@ class JobRows:
             if part is not None:
                 yield part
 
+    async def begin_removal(self, job: Job) -> None:
+        """Write that a job is being removed: the next session does the rest, if this process does not live to."""
+        if job.written:
+            await self.put_job(replace(job, written=False))
+
     async def remove(self, job: Job) -> None:
         """Delete a job, its outcomes, the summaries of its batches, and its unsent requests; its row goes last."""
         async for part in self.parts(job):
@@ -145,15 +151,15 @@ class JobRows:
         await self._table.run(self._table.put("money", key, None) for key in job.batches)
         await self._table.run([self._table.put("jobs", job.handle, None)])
 
-    async def remove_aged(self, job: Job, now: datetime) -> None:
-        """Do what `remove` does, but leave the summaries of batches that were created within the hour, which count.
-
-        A later call, for any job, deletes those.
-        """
+    async def keep_young(self, job: Job, now: datetime) -> Job:
+        """Note the batches of a job that were created within the hour, which count; return it without those."""
         closed = await self._ledger.closed_among(job.batches)
         young = {each.key: each.submitted_at for each in closed if now - each.submitted_at < _HOUR}
         await self._table.run(self._table.put("young", key, {"at": at.timestamp()}) for key, at in young.items())
-        await self.remove(replace(job, batches=tuple(key for key in job.batches if key not in young)))
+        return replace(job, batches=tuple(key for key in job.batches if key not in young))
+
+    async def remove_aged(self, now: datetime) -> None:
+        """Delete the summaries of such batches, of any job, that count no more."""
         before = (now - _HOUR).timestamp()
         aged = [key for key, row in await self._table.all("young") if row["at"] <= before]
         await self._table.run(self._table.put("closed", key, None) for key in aged)

@@ -51,13 +51,13 @@ class JobsSession:
         engine.purse = Purse(replace(engine.purse.budget, requests_per_thread=None))  # a job is asked at once
 
     async def open(self, now: datetime) -> None:
-        """Read what the visits before this one have left, and drop interrupted submissions. Idempotent."""
+        """Read what the visits before this one have left, and drop interrupted submissions and removals. Idempotent."""
         await self._engine.open(now)
         for job in await self._rows.jobs():
             if not job.written:
                 async for part in self._rows.parts(job):
                     await self._engine.drop(part.ids)
-                await self._rows.remove(job)
+                await self._remove(job, now)
         await self._note()  # a batch that is begun and not noted is one of a session that broke off
 
     async def submit(
@@ -170,11 +170,7 @@ class JobsSession:
         async for part in self._rows.parts(job):  # a process has died before it closed a batch that has ended
             await self._engine.finish(part.ids, now)
         await self._engine.release()
-        if self._provider.limits.creations_per_hour is None:
-            await self._rows.remove(job)
-        else:
-            await self._rows.remove_aged(job, now)
-        await self._board.forget(f"job:{handle}")
+        await self._remove(job, now)
 
     async def job(self, handle: str) -> Job:
         """Return a job.
@@ -234,6 +230,17 @@ class JobsSession:
         ]
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    async def _remove(self, job: Job, now: datetime) -> None:
+        """Delete a job, and all that is kept of it. Idempotent."""
+        counts = self._provider.limits.creations_per_hour is not None
+        if counts:
+            job = await self._rows.keep_young(job, now)
+        await self._rows.begin_removal(job)
+        await self._board.forget(f"job:{job.handle}")
+        await self._rows.remove(job)
+        if counts:
+            await self._rows.remove_aged(now)
 
     async def _compare(self, job: Job, items: Iterable[tuple[str | None, JSON]]) -> None:
         asked = [request_id(job.handle, index, item) for index, (_, item) in enumerate(items)]

@@ -1,7 +1,7 @@
 """A leg: what one job does of a thread, from where it stands to where it parks or ends, by the Runner's own code."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -39,7 +39,7 @@ class LegHost:
         bridges: The names of the pool's bridges.
         rows: Where the ledgers are.
         by: The asker: this process.
-        patience: With the checkpointer.
+        patiences: With the checkpointer, and with the store.
         leg: What it holds of its thread.
         has_failed: Whether the thread has ever failed, and so may have a count of failures.
     """
@@ -51,7 +51,7 @@ class LegHost:
         rows: Rows,
         *,
         by: str,
-        patience: Patience,
+        patiences: Sequence[Patience],
         leg: LegToken,
         has_failed: bool,
     ) -> None:
@@ -62,7 +62,7 @@ class LegHost:
         self.grace = LONG_GRACE
         self.unclaimed = Unclaimed(rows)
         self.by = by
-        self.patience = patience
+        self._patiences = patiences
         self.under_way: dict[str, Run | None] = {}
         self.newcomers: set[str] = set()
         self.asked: tuple[Asked, ...] = ()
@@ -129,6 +129,10 @@ class LegHost:
 
     def abandon(self, thread: Thread) -> None:
         """Do nothing: the process that ticks sends nothing for a thread that has failed."""
+
+    def has_given_up(self, error: BaseException) -> bool:
+        """See `RunHost`."""
+        return any(each.has_given_up(error) for each in self._patiences)
 
     def changed(self, call: Run) -> None:
         """Do nothing: the pool's threads say whether all is idle."""

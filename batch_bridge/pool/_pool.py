@@ -442,7 +442,7 @@ class Pool:
             frozenset(self._bridges),
             self._rows,
             by=self._by,
-            patience=self._patience,
+            patiences=(self._patience, self._ledger_patience),
             leg=leg,
             has_failed=row.has_failed,
         )

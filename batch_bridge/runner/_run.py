@@ -15,7 +15,6 @@ from batch_bridge._core import clock as _clock
 from batch_bridge._core.payload.interrupt_payload import Asked
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._core.wording.words import span
-from batch_bridge._ledger.patience import Patience
 from batch_bridge._node.quiet_loop import keep_quiet
 from batch_bridge.errors import (
     BudgetExceeded,
@@ -43,8 +42,6 @@ logger = logger_of(__name__)
 class RunHost(LegHolder, Protocol):
     """What a call needs of the session that it belongs to."""
 
-    patience: Patience
-    """With the checkpointer."""
     under_way: "dict[str, Run | None]"
     """Threads that are driven now, by which call: LangGraph bears one run of a thread at a time."""
     newcomers: set[str]
@@ -56,6 +53,10 @@ class RunHost(LegHolder, Protocol):
 
     def abandon(self, thread: Thread) -> None:
         """Do not send what a thread that has failed still waits for, unless it is on its way."""
+        ...
+
+    def has_given_up(self, error: BaseException) -> bool:
+        """Return whether an error is the store's or the checkpointer's, which was tried for too long: no thread's."""
         ...
 
     def changed(self, call: "Run") -> None:
@@ -363,7 +364,7 @@ class Run:
             if not self._stop(thread, error):
                 raise
         except Exception as error:  # of a whole run: no interrupt leaves a root graph
-            if self.host.patience.has_given_up(error):  # it is not the thread that has failed
+            if self.host.has_given_up(error):  # it is not the thread that has failed
                 if not self._stop(thread, error):
                     raise
                 return

@@ -19,6 +19,8 @@ from simulation.scheduler import process_of
 from simulation.store import SimStore
 from simulation.world import Blip, Dead, Process, World
 
+PATIENCE = 60
+"""Seconds that a script waits for its turn at the file."""
 PLACES: Places = {
     "store": (120, (*COMMON, "half", "half")),
     "provider": (16, (*COMMON, "late", "twice")),
@@ -38,9 +40,12 @@ async def history(world: World) -> None:
     store = SimStore(world)
     provider = Provider(world, trouble=draws.choice((0.0, 0.0, 0.3)))
     results: dict[int, list[Any]] = {}
+    # who waits for the file beside a process whose store is slow is refused each minute, for as long as that lasts
+    tries = len(world.plan.faults) + 6 + int(sum(each.seconds for each in world.plan.faults) / PATIENCE)
 
     def opened() -> Jobs:
-        return Jobs("jobs.db", SimProvider(provider, limits=limits), poll_interval=draws.choice((5, 60)))
+        interval = draws.choice((5, 60))
+        return Jobs("jobs.db", SimProvider(provider, limits=limits), poll_interval=interval, patience=PATIENCE)
 
     async def collect(number: int) -> None:
         here = opened()
@@ -53,7 +58,7 @@ async def history(world: World) -> None:
         assert status.ended, status
 
     async def script(numbers: list[int]) -> None:
-        for _ in range(len(world.plan.faults) + 6):
+        for _ in range(tries):
             try:
                 await world.run(lambda: _each(collect, numbers))
             except (Dead, Blip, RunFileError) as error:
@@ -74,7 +79,7 @@ async def history(world: World) -> None:
         assert not store.changed, store.changed
         _paid(provider, asked, is_cancelled)
         if not keeps:
-            for _ in range(len(world.plan.faults) + 6):
+            for _ in range(tries):
                 try:
                     await world.run(lambda: _forget(opened()))
                 except (Dead, Blip, RunFileError):

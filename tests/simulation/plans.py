@@ -11,13 +11,17 @@ Places = Mapping[str, tuple[int, tuple[Kind, ...]]]
 
 LASTING: frozenset[Kind] = frozenset({"outage", "slow", "late", "twice", "pause", "pause after"})
 """Faults that take some seconds."""
+CREATION: frozenset[Kind] = frozenset({"late", "twice"})
+"""Faults of the call that creates a batch."""
+DEATHS: tuple[Kind, ...] = ("die", "die after")
 COMMON: tuple[Kind, ...] = ("fail", "fail", "lose", "lose", "outage", "slow", "die", "die after")
 
 
 def draw(host: str, seed: int, places: Places) -> Plan:
     """Return what a seed stands for: most histories have a few faults, some have none or many."""
     draws = random.Random(f"{host} {seed} plan")
-    names = [name for name, (most, _) in places.items() for _ in range(1 if most < 40 else 2)]
+    drawn = {name: most for name, (most, _) in places.items() if name != "cancel"}
+    names = [name for name, most in drawn.items() for _ in range(1 if most < 40 else 2)]
     faults = {}
     for _ in range(draws.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))):
         place = draws.choice(names)
@@ -25,7 +29,16 @@ def draw(host: str, seed: int, places: Places) -> Plan:
         kind = draws.choice(kinds)
         seconds = draws.choice((0.5, 5.0, 5.0, 40.0, 40.0, 400.0)) if kind in LASTING else 0.0
         number = draws.randint(1, draws.choice((max(most // 4, 1), most)))
+        if kind in CREATION:
+            place, number = "submit", 1 + number % 3
         faults[place, number] = Fault(place, number, kind, seconds)
+    if "step" in places and draws.random() < 0.3:
+        number, kind = draws.randint(1, 8), draws.choice(DEATHS)
+        faults["then", number] = Fault("then", number, kind)
+    if "cancel" in places and draws.random() < 0.15:
+        most, kinds = places["cancel"]
+        number, kind = draws.randint(1, most), draws.choice(kinds)
+        faults["cancel", number] = Fault("cancel", number, kind)
     return Plan(host, seed, tuple(faults.values()))
 
 

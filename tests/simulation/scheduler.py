@@ -43,6 +43,11 @@ class SimTask(asyncio.Task):
     def __hash__(self) -> int:
         return self.number
 
+    @property
+    def is_own_write(self) -> bool:
+        """Whether it is nothing but a write of a checkpointer, as LangGraph begins them."""
+        return getattr(self.get_coro(), "__name__", "") == "aput_writes"
+
 
 class SimLoop(asyncio.BaseEventLoop):
     """See above.

@@ -1,6 +1,7 @@
 """What the faults of the simulator do."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -8,7 +9,7 @@ from batch_bridge._core.models import Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 from simulation.provider import Provider, SimProvider
 from simulation.scheduler import SimLoop, process_of
-from simulation.world import Fault, Plan, World
+from simulation.world import Dead, Fault, Plan, World
 
 REQUEST = Request("1", "t", {"q": "why"})
 
@@ -88,3 +89,21 @@ def test_a_batch_is_refused_whose_input_another_process_has_deleted(loop):
             await sim.submit("k", [REQUEST], file)
 
     loop.run_until_complete(world_of(loop).run(main))
+
+
+def test_a_fault_may_come_at_a_call_of_a_verb_and_a_death_some_calls_of_the_store_after_it(loop):
+    world = world_of(loop, Fault("submit", 2, "lose"), Fault("then", 2, "die"))
+    done = []
+
+    async def main():
+        for verb in ("find", "submit", "submit"):
+            await world.call("store", "", lambda: None)
+            with contextlib.suppress(ConnectionError):
+                await world.call("provider", verb, lambda verb=verb: done.append(verb))
+        for number in range(3):
+            await world.call("store", "", lambda number=number: done.append(number))
+
+    with pytest.raises(Dead):
+        loop.run_until_complete(world.run(main))
+    assert done == ["find", "submit", "submit", 0]
+    assert [each.place for each in world.fired] == ["submit", "then"]

@@ -34,7 +34,12 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong at the `number`-th call of a place, or at the `number`-th step of all (`place` "step": it dies)."""
+    """What goes wrong at the `number`-th call of a place, or of a verb of the provider's.
+
+    Or at the `number`-th step of all (`place` "step": a process dies), or at the `number`-th call of the store once
+    another fault has come (`place` "then": what is done about a fault is rarely done, and must survive a death too), or
+    once somebody has cancelled requests (`place` "cancel").
+    """
 
     place: str
     number: int
@@ -97,6 +102,8 @@ class World:
         self.calls: Counter[str] = Counter()
         self.processes: list[Process] = []
         self._faults = {(each.place, each.number): each for each in plan.faults if each.place != "step"}
+        self._verbs: Counter[str] = Counter()
+        self._since: dict[str, int] = {}
         self._deaths = {each.number for each in plan.faults if each.place == "step"}
         self._down: dict[str, float] = {}
         self._pauses: list[Fault] = []
@@ -144,9 +151,15 @@ class World:
         raise Dead
 
     async def end(self, process: Process) -> None:
-        """End a process that has done its work: no task of it may be left."""
+        """End a process that has done its work: no task of it may be left.
+
+        But for a write of LangGraph's own, which may end later: where a task of a step fails, the step ends without
+        waiting for what a task that ended at the same moment has just begun to write. That task is done again.
+        """
         for _ in range(3):  # one that was cancelled, or is about to end, is no leak
             await asyncio.sleep(0)
+        if writes := [each for each in process.tasks if not each.done() and each.is_own_write]:
+            await asyncio.wait(writes)
         left = [str(each) for each in process.tasks if not each.done()]
         await self._bury(process)
         assert not left, f"tasks were left: {left}"
@@ -154,6 +167,10 @@ class World:
     def is_down(self, place: str) -> bool:
         """Return whether all calls of a place fail now."""
         return self._down.get(place, -1.0) > self.loop.time()
+
+    def mark(self, what: str) -> None:
+        """Count the calls of the store from here on, if they are not counted yet: a fault may come at one of them."""
+        self._since.setdefault(what, 0)
 
     def machine(self) -> str:
         """Return what names the machine, if processes can see from there whether others live."""
@@ -243,7 +260,7 @@ class World:
         self._check(process)
         self.calls[place] += 1
         number = self.calls[place]
-        fault = self._faults.get((place, number))
+        fault = self._fault(place, verb, number)
         told = (self.loop.time(), process.number, place, verb, number)
         if fault is not None:
             self.fired.append(fault)
@@ -284,6 +301,19 @@ class World:
         if kind in ("lose", "half", "late", "twice"):
             raise loses(f"the answer of {place} to {verb} was lost")
         return result
+
+    def _fault(self, place: str, verb: str, number: int) -> Fault | None:
+        fault = self._faults.get((place, number))
+        if place == "provider":
+            self._verbs[verb] += 1
+            fault = fault or self._faults.get((verb, self._verbs[verb]))
+        if place == "store":
+            if self.fired:
+                self.mark("then")
+            for what in self._since:
+                self._since[what] += 1
+                fault = fault or self._faults.get((what, self._since[what]))
+        return fault
 
     async def _pause_now(self, process: Process) -> None:
         if process.may_pause():

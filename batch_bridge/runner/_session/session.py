@@ -72,7 +72,6 @@ class Session:
         traffic: What is queued and on its way.
         hands: Carries out commands.
         books: What was done and paid.
-        patience: With the checkpointer.
         on_events: Called with each event of all bridges, besides the listeners.
     """
 
@@ -94,12 +93,12 @@ class Session:
         self.runner: object = None  # its owner, as long as it runs
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=settings.store_patience, tell=self._tell_store_failed)
-        self.patience = Patience("checkpointer", limit=settings.store_patience, tell=self._tell_store_failed)
+        self._saver_patience = Patience("checkpointer", limit=settings.store_patience, tell=self._tell_store_failed)
         store = store if isinstance(store, MemoryRows) else PatientRows(store, self._ledger_patience)
         self._claims = Claims(store) if settings.is_shared else None
         self._wait_for_owner = settings.patience
         self._standstill = Standstill(settings.give_up_after)
-        self.graph = _compiled(graph, saver, self.patience)
+        self.graph = _compiled(graph, saver, self._saver_patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
         self.rows: Rows = store
@@ -150,7 +149,7 @@ class Session:
             self.roster,
             self._stopwatch,
             self.unclaimed,
-            stores=(self._ledger_patience, self.patience),
+            stores=(self._ledger_patience, self._saver_patience),
             listeners=listeners,
         )
         self._volatile = volatile
@@ -244,7 +243,7 @@ class Session:
     def begin(self, call: Run) -> None:
         """Take a call in. A bridge that an error has stopped starts again, and reads its ledger again."""
         self._ledger_patience.relax()
-        self.patience.relax()
+        self._saver_patience.relax()
         if not self.roster.calls or any(engine_loop.has_failed for engine_loop in self._engine_loops.values()):
             self._standstill.moved()
         self.roster.calls.add(call)
@@ -310,7 +309,11 @@ class Session:
     def _hurry(self) -> None:
         """Shorten the wait for a store that cannot be reached: a caller waits for the end."""
         self._ledger_patience.hurry()
-        self.patience.hurry()
+        self._saver_patience.hurry()
+
+    def has_given_up(self, error: BaseException) -> bool:
+        """Return whether an error is what a call of the ledger or the checkpointer was tried with for too long."""
+        return any(each.has_given_up(error) for each in (self._ledger_patience, self._saver_patience))
 
     # -- what its calls ask of it ------------------------------------------------------------------------------
 

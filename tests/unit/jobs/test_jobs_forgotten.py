@@ -1,6 +1,7 @@
 """What a file of jobs holds, and what a look reads, does not grow with the jobs that were in it."""
 
-from fakes import FakeStore, at
+import pytest
+from fakes import MOMENTS, Crash, FakeStore, at
 from langgraph.store.base import GetOp, SearchOp
 from test_jobs_session import ITEMS, World
 
@@ -57,6 +58,32 @@ async def test_a_forgotten_job_is_no_longer_known_to_have_been_told_of():
         await forget(world, f"job_{number}")
         await forget(world, f"job_{number}")
     assert {item.key for item in world.store.rows.search(rows)} == {"jobs"}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("limits", [Limits(), Limits(creations_per_hour=2)], ids=["removed", "aged"])
+async def test_a_job_whose_process_died_as_it_was_forgotten_is_removed_by_the_next(moment, limits):
+    calls, is_over = 0, False
+    while not is_over:
+        calls, world = calls + 1, World(limits=limits)
+        await finished(world, "job_a")
+        session = await world.session()
+        await session.notify("jobs.db")
+        world.fuse.arm(calls, moment)
+        try:
+            await session.forget("job_a", at(world.now))
+            is_over = True
+        except Crash:
+            pass
+        world.fuse.revive()
+        for handle in await (await world.session()).handles():
+            await forget(world, handle)
+        world.now += 4000
+        await finished(world, "job_b")
+        await forget(world, "job_b")
+        assert held(world).keys() <= ({"closed", "money", "young"} if limits.creations_per_hour else set()), calls
+        assert {each.key for each in world.store.rows.search(("batch_bridge_notices",))} == {"jobs"}
+    assert calls > 6  # else little was tried
 
 
 async def test_a_look_at_a_job_reads_no_other_jobs_batches():
