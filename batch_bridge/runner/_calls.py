@@ -260,7 +260,7 @@ async def _tell(session: Session, listeners: Listeners, call: Run, index: int, r
     """Tell `on_item` what has become of a thread. An error here is not the thread's, and ends no call."""
     cost = None
     try:
-        cost = await session.books.cost_of(call.thread_id(index))
+        cost = await session.books.cost_of(call.configs.thread_id(index))
     except Exception as error:  # noqa: BLE001  # no graph runs here
         logger.warning("what a thread has cost could not be added up: %s", _logged.said(error))
     place = 0 if call.is_one else index  # threads of no run have no place among others

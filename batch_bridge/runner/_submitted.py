@@ -2,7 +2,7 @@
 
 import contextvars
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from batch_bridge.runner._run import Run, RunHost
 from batch_bridge.runner._settings import RunTraits
+from batch_bridge.runner._threads.leg import begin
 from batch_bridge.runner._threads.pace import Pace
 from batch_bridge.runner._threads.source import Feed
 from batch_bridge.runner._threads.thread import Thread
@@ -52,6 +53,25 @@ class SetAside:
 Load = Callable[[SubmittedThread], Awaitable[tuple[Any, RunnableConfig]]]
 
 
+class SubmittedConfigs:
+    """The configs of submitted threads, as far as they are read.
+
+    Args:
+        given: The threads, by their index.
+    """
+
+    def __init__(self, given: Mapping[int, SubmittedThread]) -> None:
+        self._given = given
+
+    def of(self, index: int) -> RunnableConfig:
+        """Return the config of a thread."""
+        return self._given[index].config or {}
+
+    def thread_id(self, index: int) -> str:
+        """Return the id of a thread."""
+        return self._given[index].thread_id
+
+
 class SubmittedRun(Run):
     """A call whose threads have nothing to do with each other, and are added while it runs.
 
@@ -70,11 +90,12 @@ class SubmittedRun(Run):
         self._feed = Feed()
         traits = RunTraits(is_single=True, is_again=True)
         super().__init__(host, self._feed, None, uuid.uuid4().hex, traits, limit=limit, options={})
-        self._load = load
+        self.load = load
         self._count = count
         self._pace = Pace(limit, self.pump)
         self._added = 0
         self._given: dict[int, SubmittedThread] = {}
+        self.configs = SubmittedConfigs(self._given)
         self.is_failed = False
         """Whether an error has ended it that is not of its own: the engine's, or the end of the session."""
 
@@ -114,13 +135,6 @@ class SubmittedRun(Run):
         """Return the thread that a result is of, and forget it."""
         return self._given.pop(index)
 
-    def thread_id(self, index: int) -> str:
-        """Return the id of a thread."""
-        return self._given[index].thread_id
-
-    def _config_of(self, index: int) -> RunnableConfig:
-        return self._given[index].config or {}
-
     async def cancel(self) -> None:
         """Stop what runs, and start nothing more."""
         self._pace.stop()
@@ -130,7 +144,7 @@ class SubmittedRun(Run):
         """Start as many threads as there is room for, and as the event loop bears."""
         self._limit = self._pace.limit
         super().pump()
-        if not self._cancelled and (self._ready or len(self._feed)):
+        if not self.is_cancelled and (self._ready or len(self._feed)):
             self._pace.look(len(self._running) - self._lent)
 
     def _begin_next(self) -> bool:
@@ -145,46 +159,47 @@ class SubmittedRun(Run):
         if read is None:
             return False
         index, submitted = read
-        submitted.is_new = submitted.is_new and submitted.thread_id in self._host.newcomers
-        self._host.newcomers.discard(submitted.thread_id)
-        if submitted.thread_id in self._host.under_way:
+        submitted.is_new = submitted.is_new and submitted.thread_id in self.host.newcomers
+        self.host.newcomers.discard(submitted.thread_id)
+        if submitted.thread_id in self.host.under_way:
             self._leave_to_others(index)
             return True
         thread = Thread(index, submitted.thread_id, submitted.digest, named=True, context=submitted.context)
-        self._host.under_way[thread.id] = self
+        self.host.under_way[thread.id] = self
         self._threads[thread.id] = thread
         self.live += 1
-        self._spawn(self._begin_submitted, thread, submitted)
+        self._spawn(_begin_submitted, thread, submitted)
         return True
-
-    async def _begin_submitted(self, thread: Thread, submitted: SubmittedThread) -> None:
-        value, submitted.config = await self._load(submitted)
-        submitted.row = None
-        await self._begin(thread, value, is_new=submitted.is_new)
 
     def _leave_to_others(self, index: int) -> None:
         if self.total is not None:
             self.total -= 1
         self._count(-1)
-        self._results.put_nowait((index, SetAside(None)))
+        self.output.put_nowait((index, SetAside(None)))
         self._end_if_idle()
 
-    def _end(self, thread: Thread, result: Any) -> None:
-        super()._end(thread, result)
+    def end(self, thread: Thread, result: Any) -> None:
+        super().end(thread, result)
         self._end_if_idle()
 
     def _stop(self, thread: Thread, error: Exception) -> bool:
         """Stop a thread alone, with an error that is not its own."""
-        self._host.abandon(thread)
-        self._host.under_way.pop(thread.id, None)
+        self.host.abandon(thread)
+        self.host.under_way.pop(thread.id, None)
         self._threads.pop(thread.id, None)
         for joined in self._joined.pop(thread.id, ()):
             joined.cancel()  # who waits for it continues the thread
         self.live -= 1
-        self._results.put_nowait((thread.index, SetAside(error)))
+        self.output.put_nowait((thread.index, SetAside(error)))
         self._end_if_idle()
         return True
 
     def _end_if_idle(self) -> None:
         if not self.live and not len(self._feed):
             self._feed.end()
+
+
+async def _begin_submitted(call: SubmittedRun, thread: Thread, submitted: SubmittedThread) -> None:
+    value, submitted.config = await call.load(submitted)
+    submitted.row = None
+    await begin(call, thread, value, is_new=submitted.is_new)

@@ -23,22 +23,19 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
-from random_graphs import (
+from random_graphs import AtOnce, Builder, Model, Waits
+from random_programs import (
     Ask,
-    AtOnce,
     Broken,
-    Builder,
     Failing,
     Flow,
     Graph,
-    Model,
     Node,
     Program,
     Question,
     Subgraph,
     Tasks,
     Together,
-    Waits,
     programs,
 )
 

@@ -77,7 +77,7 @@ async def test_an_error_of_their_call_that_is_not_the_engines_goes_on_with_what_
         await within(desk.submitted.wait())
         waiting = asyncio.gather(*map(runner.result, "ab"))
         await asyncio.sleep(0)
-        runner._opened.submissions._call._results.put_nowait(ValueError("a fault of ours"))
+        runner._opened.submissions._call.output.put_nowait(ValueError("a fault of ours"))
         await asyncio.sleep(0)
         desk.let_go()
         assert [each["out"] for each in await within(waiting)] == [["a!"], ["b!"]]
