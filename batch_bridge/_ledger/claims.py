@@ -186,7 +186,8 @@ class Claims:
             await asyncio.sleep(self._term / _LOOKS)
             for what, row in list(self._held.items()):
                 try:
-                    await self._renew(what, row)
+                    async with asyncio.timeout(self._term / _LOOKS):  # a call that hangs must not cost the claim
+                        await self._renew(what, row)
                 except Exception as error:  # noqa: BLE001  # the next beat, or the next check, finds out
                     self._tell_unrenewed(what, error)
 

@@ -102,9 +102,9 @@ class Runner(Blocking[StateT, ContextT]):
             batches that are in flight. A batch that runs moves with each look at it. `None`: it tries forever.
         budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
             thread may ask for 1,000 requests, and bridges may have budgets of their own.
-        max_concurrency: Threads that were submitted (`submit`) and run at the same time, 64 by default; parked ones do
-            not count, and others wait for their turn. Calls such as `abatch` have an argument of their own. Raise it
-            where nodes wait long for something else than a batch.
+        max_concurrency: Threads that were submitted (`submit`) and run at the same time, 64 by default, or fewer while
+            they keep the event loop busy; parked ones do not count, and others wait for their turn. Calls such as
+            `abatch` have an argument of their own. Raise it where nodes wait long for something else than a batch.
         relax_gc: While the Runner is open, set the thresholds of Python's garbage collector to 20,000, 5 and 5, for the
             whole process, if they are Python's own; the last Runner that closes puts back what was there. LangGraph's
             steps make many objects and few cycles, and it saves up to a third of their time. `False` changes nothing.

@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from batch_bridge.runner._run import Run, RunHost
 from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._threads.leg import begin
+from batch_bridge.runner._threads.pace import Pace
 from batch_bridge.runner._threads.source import Feed
 from batch_bridge.runner._threads.thread import Thread
 
@@ -74,7 +75,8 @@ class SubmittedConfigs:
 class SubmittedRun(Run):
     """A call whose threads have nothing to do with each other, and are added while it runs.
 
-    No more of them run at the same time than the call's limit: what is answered goes on before others begin. An error
+    No more of them run at the same time than the call's limit, and few while the event loop is busy (`Pace`): what is
+    answered goes on before others begin. An error
     that would end another call stops the thread that it has come from, and no other.
 
     Args:
@@ -90,6 +92,7 @@ class SubmittedRun(Run):
         super().__init__(host, self._feed, None, uuid.uuid4().hex, traits, limit=limit, options={})
         self.load = load
         self._count = count
+        self._pace = Pace(limit, self.pump)
         self._added = 0
         self._given: dict[int, SubmittedThread] = {}
         self.configs = SubmittedConfigs(self._given)
@@ -131,6 +134,18 @@ class SubmittedRun(Run):
     def take(self, index: int) -> SubmittedThread:
         """Return the thread that a result is of, and forget it."""
         return self._given.pop(index)
+
+    async def cancel(self) -> None:
+        """Stop what runs, and start nothing more."""
+        self._pace.stop()
+        await super().cancel()
+
+    def pump(self) -> None:
+        """Start as many threads as there is room for, and as the event loop bears."""
+        self._limit = self._pace.limit
+        super().pump()
+        if not self.is_cancelled and (self._ready or len(self._feed)):
+            self._pace.look(len(self._running) - self._lent)
 
     def _begin_next(self) -> bool:
         if self._inputs is None:

@@ -78,6 +78,11 @@ SEEDS = {
     "a claim that was renewed while its run was released stayed in the store": Plan(
         "runners", 101290, (Fault("provider", 5, "slow", 5.0),)
     ),
+    "a claim was lost because one call of its store hung": Plan(
+        "runners",
+        501432,
+        (Fault("saver", 18, "slow", 400.0), Fault("store", 9, "slow", 5.0), Fault("store", 57, "slow", 40.0)),
+    ),
     "a script that waited for its file beside one whose store was slow was not patient enough": Plan(
         "jobs", 101917, (Fault("store", 19, "slow", 400.0),)
     ),

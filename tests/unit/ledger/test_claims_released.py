@@ -1,4 +1,4 @@
-"""A claim that is released while the store still answers what was asked about it before."""
+"""A claim whose store takes long: it is renewed, or released, while an earlier call is not answered yet."""
 
 import asyncio
 from datetime import timedelta
@@ -97,5 +97,20 @@ async def test_a_claim_that_is_renewed_as_it_is_released_and_taken_again_is_kept
     assert rows == {"owner", claims._holder}
     with pytest.raises(StoreInUseError):
         await other.take("run 'r'", NO)
+    await claims.close()
+    assert await store.asearch(("batch_bridge_claims",)) == []
+
+
+async def test_an_owner_lives_though_one_call_of_its_store_hangs():
+    store = SlowStore()
+    claims, other = (Claims(store, term=timedelta(seconds=0.3)) for _ in range(2))
+    for each in (claims, other):
+        each._here["machine"] = ""  # it cannot be seen whether it lives
+    await claims.take("run 'r'", NO)
+    hangs, _ = store.hold(PutOp)
+    await hangs.wait()
+    with pytest.raises(StoreInUseError):
+        await other.take("run 'r'", timedelta(seconds=0.7))
+    await claims.check()
     await claims.close()
     assert await store.asearch(("batch_bridge_claims",)) == []
