@@ -156,10 +156,12 @@ class Claims:
                 raise _lost(what, None if item is None else item.value)
 
     async def release(self, what: str) -> None:
-        """Release something that is owned. Idempotent."""
+        """Release something that is owned. Idempotent. What is taken again meanwhile stays."""
+        held = self._held.get(what)
         async with self._renewing:  # a row that is renewed once it is deleted would stay
-            if self._held.pop(what, None) is None:
+            if held is None or self._held.get(what) is not held:
                 return
+            del self._held[what]
         (item,) = await self._store.abatch([GetOp(_namespace(what), _OWNER)])
         if item is not None and item.value["holder"] == self._holder:
             await self._put(what, _OWNER, None)  # first: the next owner writes it again

@@ -85,8 +85,6 @@ def open_or_park_sync(
 async def resolve(pending: PendingWaits, asked: Asked) -> tuple[str, Outcome]:
     """Return a request's id and outcome, or park the task."""
     request_id, outcome = pending.look_up(*asked)
-    while outcome is None and pending.take_answer():
-        request_id, outcome = pending.look_up(*asked)
     quiet = 0
     while outcome is None and quiet < _QUIET:  # siblings that start together open theirs
         version = pending.version

@@ -246,15 +246,6 @@ class PendingWaits:
                     break
             return request_id, outcome
 
-    def take_answer(self) -> bool:
-        """Take the next envelope, if one has come: as `advance` does, but it never parks, so nobody is waited for."""
-        with self._lock:
-            self._check_open()
-            if self._parked is not None or self._recount or self.lacks_keys or not is_envelope(next_answer()):
-                return False
-            self._take(interrupt_for_us(None))
-            return True
-
     def advance(self) -> float:
         """Take the next envelope; without one, park.
 

@@ -7,7 +7,7 @@ from batch_bridge._core.wording.log import about, logger_of
 
 logger = logger_of(__name__)
 
-_EARLIEST: Final = -6e10
+_EARLIEST: Final = -6.2e10
 _LATEST: Final = 1e11
 """Seconds since 1970, between which a `datetime` can be made everywhere."""
 _LONGEST: Final = 1000

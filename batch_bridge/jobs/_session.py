@@ -234,9 +234,9 @@ class JobsSession:
     async def _remove(self, job: Job, now: datetime) -> None:
         """Delete a job, and all that is kept of it. Idempotent."""
         counts = self._provider.limits.creations_per_hour is not None
+        await self._rows.begin_removal(job)  # first: a job that lives keeps the summaries of its batches
         if counts:
             job = await self._rows.keep_young(job, now)
-        await self._rows.begin_removal(job)
         await self._board.forget(f"job:{job.handle}")
         await self._rows.remove(job)
         if counts:

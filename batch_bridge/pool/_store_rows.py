@@ -1,23 +1,30 @@
 """The rows of LangGraph's store in Postgres, many in one statement that is always the same: it is prepared once."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import orjson
 from langgraph.store.base import GetOp, Item, Op, PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from batch_bridge._core.json.text import write
+from batch_bridge._core.json.text import is_plain
 
 _GET: Final = """
 SELECT s.prefix, s.key, s.value, s.created_at, s.updated_at
-FROM unnest(%b::text[], %b::text[]) AS asked(prefix, key) JOIN store s ON s.prefix = asked.prefix AND s.key = asked.key
+FROM unnest(%b::text[], %b::text[]) AS asked(prefix, key)
+CROSS JOIN LATERAL (SELECT * FROM store WHERE store.prefix = asked.prefix AND store.key = asked.key LIMIT 1) s
 """
 _PUT: Final = """
 WITH gone AS (
-    DELETE FROM store s USING unnest(%b::text[], %b::text[]) AS old(prefix, key)
-    WHERE s.prefix = old.prefix AND s.key = old.key
+    DELETE FROM store WHERE ctid = ANY(ARRAY(
+        SELECT s.ctid FROM unnest(%b::text[], %b::text[]) AS old(prefix, key)
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM store WHERE store.prefix = old.prefix AND store.key = old.key LIMIT 1 FOR UPDATE
+        ) s
+    ))
 )
 INSERT INTO store (prefix, key, value, created_at, updated_at)
 SELECT prefix, key, value::jsonb, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP
@@ -25,6 +32,7 @@ FROM unnest(%b::text[], %b::text[], %b::text[]) AS new(prefix, key, value)
 ON CONFLICT (prefix, key) DO UPDATE
 SET value = EXCLUDED.value, updated_at = CURRENT_TIMESTAMP, expires_at = NULL, ttl_minutes = NULL
 """
+"""A row is found by the index, whatever the planner thinks of the table: it may think so for long, of a small one."""
 
 _Address = tuple[str, str]
 
@@ -65,10 +73,8 @@ class StoreRows:
 async def put(connection: AsyncConnection[Any], ops: Sequence[PutOp]) -> None:
     """Write and delete rows, all or none. Of several operations on one row the last counts."""
     newest = {_address(op): op.value for op in ops}
-    old = [address for address, value in newest.items() if value is None]
-    new = sorted(
-        (address, write(value).decode()) for address, value in newest.items() if value is not None
-    )  # in one order
+    old = sorted(address for address, value in newest.items() if value is None)  # no two wait in a circle
+    new = [(address, _text(newest[address])) for address in sorted(newest.keys() - set(old))]
     await connection.execute(
         _PUT,
         (
@@ -94,6 +100,11 @@ async def _get(connection: AsyncConnection[Any], ops: Sequence[GetOp]) -> dict[_
         )
         for row in await cursor.fetchall()
     }
+
+
+def _text(value: dict[str, Any] | None) -> str:
+    """Return a value as JSON; one that psycopg would not read again is refused here, as by LangGraph's store."""
+    return orjson.dumps(value).decode() if is_plain(value) else json.dumps(value)
 
 
 def _address(op: GetOp | PutOp) -> _Address:

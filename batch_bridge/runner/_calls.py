@@ -202,8 +202,10 @@ class Calls:
             finally:
                 call.tell_ended()
                 if run_id is not None:
-                    self._runs.discard(run_id)
-                    await session.disown(run_id)
+                    try:
+                        await session.disown(run_id)
+                    finally:
+                        self._runs.discard(run_id)  # last: what is taken while it is released would be lost
 
     def _shown(self, session: Session, call: Run, total: int | None) -> contextlib.AbstractAsyncContextManager[None]:
         """Return what shows how a call goes, where that is wanted; what it streams shows that too."""

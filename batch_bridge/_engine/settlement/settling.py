@@ -46,7 +46,6 @@ logger = logger_of(__name__)
 
 _LOOKS_ON: Final = timedelta(seconds=30)
 """How long a batch that is left may be looked at before its requests move on."""
-_DELIVERED = Succeeded(None)
 """Stands for an answer that is not read any more."""
 
 

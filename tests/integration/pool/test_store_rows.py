@@ -109,3 +109,50 @@ async def test_calls_that_write_the_same_rows_at_once_do_not_wait_for_each_other
     await asyncio.gather(*map(write, range(4)))
     (found,) = await rows.abatch([SearchOp(namespace, limit=1000)])
     assert len(found) == 300
+
+
+def nested(levels):
+    value = {"end": 1}
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+async def test_a_value_that_its_reader_could_not_read_is_refused(pool):
+    rows, namespace = StoreRows(pool), NAMESPACES[0]
+    await rows.abatch([PutOp(namespace, "deep", nested(250))])
+    for value in (nested(5000), {"at": object()}):
+        with pytest.raises((RecursionError, TypeError)):
+            await rows.abatch([PutOp(namespace, "worse", value)])
+    found = await rows.abatch([GetOp(namespace, "deep"), GetOp(namespace, "worse")])
+    assert [each and each.value for each in found] == [nested(250), None]
+
+
+async def test_rows_are_found_by_the_index_also_by_statements_that_were_prepared_when_there_were_none(postgres):
+    namespace = NAMESPACES[0]
+    async with connections(postgres.create(uuid4().hex), 1) as alone:  # whose statements are those that are looked at
+        await AsyncPostgresStore(alone).setup()
+        async with alone.connection() as connection:
+            await connection.execute("ALTER TABLE store SET (autovacuum_enabled = off)")
+        rows = StoreRows(alone)
+        for _ in range(12):
+            await rows.abatch([GetOp(namespace, "none")])
+            await rows.abatch([PutOp(namespace, "a", {}), PutOp(namespace, "b", None)])
+        async with alone.connection() as connection:
+            await connection.execute(
+                "INSERT INTO store (prefix, key, value) SELECT 'batch_bridge.b.requests', 'n' || i, '{}' "
+                "FROM generate_series(1, 20000) i"
+            )
+            before = await scans(connection)
+        for each in range(8):
+            await rows.abatch([GetOp(namespace, f"n{each}")])
+            await rows.abatch([PutOp(namespace, f"m{each}", {}), PutOp(namespace, f"n{each}", None)])
+        async with alone.connection() as connection:
+            assert await scans(connection) == before
+
+
+async def scans(connection):
+    """How often the table was read whole, as far as this session has done it."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    cursor = await connection.execute("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'store'")
+    return (await cursor.fetchone())["seq_scan"]

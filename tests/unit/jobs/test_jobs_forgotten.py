@@ -117,3 +117,28 @@ async def test_creations_of_the_last_hour_are_still_counted_once_their_job_is_fo
     await finished(world, "job_d")
     await forget(world, "job_d")
     assert held(world) == {"closed": 1, "money": 1, "young": 1}  # its own
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_job_that_is_still_there_keeps_the_summaries_of_its_batches(moment):
+    """The process died before it had written that it forgets it; another job is forgotten an hour later."""
+    stayed, is_over, calls = 0, False, 0
+    while not is_over:
+        calls, world = calls + 1, World(limits=Limits(creations_per_hour=5))
+        await finished(world, "job_a")
+        session = await world.session()
+        world.fuse.arm(calls, moment)
+        try:
+            await session.forget("job_a", at(world.now))
+            is_over = True
+        except Crash:
+            pass
+        world.fuse.revive()
+        handles = await (await world.session()).handles()
+        world.now += 4000
+        await finished(world, "job_b")
+        await forget(world, "job_b")
+        if "job_a" in handles:
+            stayed += 1
+            assert len((await world.status("job_a")).batches) == 1, calls
+    assert stayed > 1

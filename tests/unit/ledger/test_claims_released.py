@@ -114,3 +114,21 @@ async def test_an_owner_lives_though_one_call_of_its_store_hangs():
     await claims.check()
     await claims.close()
     assert await store.asearch(("batch_bridge_claims",)) == []
+
+
+async def test_a_run_that_is_taken_again_while_its_release_waits_stays_owned():
+    store = SlowStore()
+    claims, other = Claims(store, term=timedelta(seconds=0.6)), Claims(store)
+    await claims.take("run 'r'", NO)
+    reached, go_on = store.hold(GetOp)
+    await reached.wait()  # it is being renewed
+    releasing = asyncio.create_task(claims.release("run 'r'"))
+    await turns()
+    await claims.take("run 'r'", NO)
+    go_on.set()
+    await releasing
+    await claims.check()
+    with pytest.raises(StoreInUseError):
+        await other.take("run 'r'", NO)
+    await claims.close()
+    await other.close()
