@@ -1,7 +1,7 @@
 """The rows of LangGraph's store in Postgres, many in one statement that is always the same: it is prepared once."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -102,7 +102,7 @@ async def _get(connection: AsyncConnection[Any], ops: Sequence[GetOp]) -> dict[_
     }
 
 
-def _text(value: dict[str, Any] | None) -> str:
+def _text(value: Mapping[str, Any] | None) -> str:
     """Return a value as JSON; one that psycopg would not read again is refused here, as by LangGraph's store."""
     return orjson.dumps(value).decode() if is_plain(value) else json.dumps(value)
 
